@@ -1,0 +1,1 @@
+"""Settings, validated once at the edge. Imports nothing else of the project."""

@@ -1,0 +1,265 @@
+"""The model bundle: one folder with all that serving needs, and the proof that it is whole.
+
+    manifest.json   what the model is, how it was measured, SHA-256 of the other files
+    model.tflite    (B, S, S, 3) uint8 RGB -> probability (B,), cam (B, h, w), embedding (B, D)
+    golden.npz      images and the probabilities that the graph must give for them
+    MODEL_CARD.md   the same for people
+"""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+FORMAT_VERSION = 1
+MANIFEST, MODEL, GOLDEN, CARD = "manifest.json", "model.tflite", "golden.npz", "MODEL_CARD.md"
+FILES = (MODEL, GOLDEN, CARD)
+# A probability further than this from its golden value means another model or a broken runtime.
+GOLDEN_TOLERANCE = 1e-3
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class BundleError(Exception):
+    """A bundle that cannot be used; the text names the file, what is wrong and the remedy."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Estimate(_Part):
+    """A measured proportion or area with its 95 % interval."""
+
+    value: Probability
+    low: Probability
+    high: Probability
+
+
+class Input(_Part):
+    """How a photo becomes the graph's input: the arguments of `processing.image.read_square`."""
+
+    size: Annotated[int, Field(ge=1)]
+    crop_fraction: Annotated[float, Field(gt=0, le=1)]
+
+
+class Label(_Part):
+    """What `malignant` means for this model."""
+
+    name: str
+    covers: str
+    not_covered: str
+
+
+class OperatingPoint(_Part):
+    """A threshold on the calibrated probability, and what it gave on `measured_on`."""
+
+    name: str
+    threshold: Probability
+    sensitivity: Estimate
+    specificity: Estimate
+    measured_on: str
+
+
+class Calibration(_Part):
+    """probability = sigmoid(slope * logit + intercept), already inside the graph (Platt 1999)."""
+
+    slope: float
+    intercept: float
+    fitted_on: str
+
+
+class Metric(_Part):
+    """One figure on one data set."""
+
+    name: str
+    dataset: str
+    estimate: Estimate
+    interval_method: str
+    images: int
+    positives: int
+
+
+class FileEntry(_Part):
+    sha256: Sha256
+    size_bytes: Annotated[int, Field(ge=0)]
+
+
+class Description(_Part):
+    """All that the author of a model states of it; `Manifest` adds what is derived."""
+
+    backbone: str
+    input: Input
+    label: Label
+    operating_points: Annotated[tuple[OperatingPoint, ...], Field(min_length=1)]
+    operating_point: str  # name of the one in force
+    calibration: Calibration
+    metrics: tuple[Metric, ...]
+    licence: str
+    attribution: tuple[str, ...]
+    training: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _operating_point_is_listed(self) -> "Description":
+        names = [point.name for point in self.operating_points]
+        if self.operating_point not in names:
+            raise ValueError(f"operating_point {self.operating_point!r} is none of {names}")
+        return self
+
+    @property
+    def in_force(self) -> OperatingPoint:
+        """The operating point that decides the label."""
+        return next(p for p in self.operating_points if p.name == self.operating_point)
+
+
+class Manifest(Description):
+    format_version: Literal[1]
+    version: Sha256
+    created: datetime
+    files: dict[str, FileEntry]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle on this machine's disk."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def model_path(self) -> Path:
+        return self.path / MODEL
+
+    def read_card(self) -> str:
+        return (self.path / CARD).read_text(encoding="utf-8")
+
+    def read_golden(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Golden images (N, S, S, 3) and their probabilities (N,)."""
+        with np.load(self.path / GOLDEN) as golden:
+            return golden["images"], golden["probability"]
+
+
+def parse_manifest(data: bytes, where: object) -> Manifest:
+    """Parse and validate a manifest; `where` is named in the error.
+
+    Raises:
+        BundleError: not JSON, of another format version, a field is missing or wrong, or the
+            version is not that of the files.
+    """
+    try:
+        fields = json.loads(data)
+    except ValueError as error:
+        raise BundleError(f"{where} is not JSON: {error}. Publish the bundle again.") from error
+    found = fields.get("format_version") if isinstance(fields, dict) else None
+    if found != FORMAT_VERSION:
+        raise BundleError(
+            f"{where} has format_version {found!r}; this code reads {FORMAT_VERSION}. "
+            "Update the app, or export the model again."
+        )
+    try:
+        manifest = Manifest.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "manifest"
+        raise BundleError(f"{where}: {field}: {first['msg']}. Export the model again.") from error
+    # Checked before any file is opened or fetched: the names become paths and object keys.
+    if set(manifest.files) != set(FILES):
+        raise BundleError(f"{where}: files must be {sorted(FILES)}. Found: {sorted(manifest.files)}")
+    if manifest.version != _version_of(manifest.files):
+        raise BundleError(f"{where}: version does not match the files. Export the model again.")
+    return manifest
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read the bundle in folder `path` and verify size and SHA-256 of every file.
+
+    Raises:
+        BundleError: a file is missing or changed, or the manifest is wrong.
+    """
+    try:
+        data = (path / MANIFEST).read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path / MANIFEST} cannot be read: {error.strerror}.") from error
+    manifest = parse_manifest(data, path / MANIFEST)
+    for name, entry in manifest.files.items():
+        verify_file(path / name, entry)
+    return Bundle(path, manifest)
+
+
+def verify_file(path: Path, entry: FileEntry) -> None:
+    """Compare a file with its manifest entry.
+
+    Raises:
+        BundleError: missing, of another size, or of another SHA-256.
+    """
+    remedy = "Fetch or export the bundle again."
+    try:
+        size_bytes = path.stat().st_size
+        if size_bytes != entry.size_bytes:
+            raise BundleError(
+                f"{path} has {size_bytes} bytes, its manifest says {entry.size_bytes}. {remedy}"
+            )
+        if _describe_file(path).sha256 != entry.sha256:
+            raise BundleError(f"{path} does not match the SHA-256 in its manifest. {remedy}")
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}. {remedy}") from error
+
+
+def write_bundle(path: Path, description: Description, files: Mapping[str, bytes]) -> Bundle:
+    """Write a bundle to `path`: whole, or not at all.
+
+    Args:
+        path: a folder that does not exist yet.
+        description: what the manifest says.
+        files: contents of each of `FILES`.
+
+    Raises:
+        BundleError: `path` exists, or a file is missing or foreign.
+    """
+    if path.exists():
+        raise BundleError(f"{path} exists. Remove it, or choose another --out.")
+    if set(files) != set(FILES):
+        raise BundleError(f"A bundle holds {sorted(FILES)}. Received: {sorted(files)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        partial.chmod(0o755)  # mkdtemp's 0700 would lock out the app's own user
+        for name, content in files.items():
+            (partial / name).write_bytes(content)
+        entries = {name: _describe_file(partial / name) for name in files}
+        manifest = Manifest(
+            **dict(description),
+            format_version=FORMAT_VERSION,
+            version=_version_of(entries),
+            created=datetime.now(UTC).replace(microsecond=0),
+            files=entries,
+        )
+        text = manifest.model_dump_json(indent=2) + "\n"
+        (partial / MANIFEST).write_text(text, encoding="utf-8")
+        partial.rename(path)
+    except BaseException:
+        shutil.rmtree(partial)
+        raise
+    return read_bundle(path)
+
+
+def _describe_file(path: Path) -> FileEntry:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileEntry(sha256=digest, size_bytes=path.stat().st_size)
+
+
+def _version_of(files: Mapping[str, FileEntry]) -> str:
+    """SHA-256 over the lines that `sha256sum` would print for the files, sorted by name."""
+    lines = "".join(f"{entry.sha256}  {name}\n" for name, entry in sorted(files.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()

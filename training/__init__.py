@@ -1,0 +1,1 @@
+"""From ISIC archives to a model bundle. Never imports the web app."""
