@@ -1,0 +1,89 @@
+"""python -m training COMMAND
+
+Each command imports what it needs when it runs: `--help` and the build's worker processes, which
+import this module, do not wait for TensorFlow.
+"""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from training.errors import TrainingError
+
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+_EXISTING_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
+
+
+@click.group()
+def main() -> None:
+    """From ISIC archives to a published model bundle."""
+
+
+@main.command()
+@click.option(
+    "--isic2019", type=_EXISTING_FOLDER, required=True, help="Folder in ISIC 2019's layout."
+)
+@click.option("--size", type=int, required=True, help="Side of the square, pixels.")
+@click.option(
+    "--crop", type=float, required=True, help="Side of the centre crop, of the shorter side."
+)
+@click.option("--shards", type=int, default=15, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the split into shards.")
+@click.option("--out", type=_FOLDER, required=True, help="The data folder to make or finish.")
+def build(isic2019: Path, size: int, crop: float, shards: int, seed: int, out: Path) -> None:
+    """Cut images into TFRecord shards."""
+    from training.build import BuildSettings, build
+    from training.metadata import read_isic2019
+
+    settings = BuildSettings(size=size, crop_fraction=crop, shards=shards, seed=seed)
+    built = build(read_isic2019(isic2019), settings, out)
+    click.echo(
+        f"{out}: {built.images} images, {built.positives} melanomas, {built.groups} lesions, "
+        f"{shards} shards of {size} px"
+    )
+
+
+@main.command()
+@click.option("--data", type=_EXISTING_FOLDER, required=True, help="A folder that `build` made.")
+@click.option("--run", type=_FOLDER, required=True, help="The run folder to make or resume.")
+@click.option("--backbone", default="EfficientNetB4", show_default=True)
+@click.option(
+    "--weights",
+    default="imagenet",
+    show_default=True,
+    help="imagenet, noisy-student, none, or a file.",
+)
+@click.option("--folds", type=int, default=5, show_default=True)
+@click.option("--only-fold", type=int, multiple=True, help="Train this fold alone; repeatable.")
+@click.option("--epochs", type=int, default=10, show_default=True)
+@click.option("--batch-size", type=int, default=32, show_default=True)
+@click.option("--learning-rate", type=float, default=4e-4, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--resume", is_flag=True, help="Go on with a run that exists.")
+def train(data: Path, run: Path, only_fold: tuple[int, ...], resume: bool, **options: Any) -> None:
+    """Cross-validate EfficientNet on a data folder."""
+    from training.train import TrainSettings, cross_validate
+
+    settings = TrainSettings(data=str(data), **options)
+    metrics = cross_validate(settings, run, only_fold, resume)
+    auc = metrics["auc"]
+    click.echo(
+        f"{run}: {metrics['folds_done']} of {metrics['folds']} folds, {metrics['images']} images, "
+        f"out-of-fold AUC {auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f})"
+    )
+
+
+def run() -> None:
+    """Run the command line; a fault that the user can mend is one line, not a traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        main()
+    except TrainingError as error:
+        sys.exit(f"Error: {error}")
+
+
+if __name__ == "__main__":
+    run()

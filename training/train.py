@@ -1,0 +1,225 @@
+"""Cross-validation, top to bottom: folds of shards -> models -> out-of-fold predictions.
+
+runs/NAME/  config.json environment.json metrics.json oof.csv
+            fold<k>/ checkpoint/ history.csv model.keras oof.csv
+"""
+
+import json
+import logging
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from pydantic import BaseModel, ConfigDict, Field
+
+from training.augment import Augmentation
+from training.build import Build, read_build, read_cases
+from training.dataset import check_shards, make_evaluation_dataset, make_training_dataset
+from training.errors import TrainingError
+from training.folds import shards_of_fold
+from training.metrics import INTERVAL_METHOD, auc
+from training.model import build_model
+
+_log = logging.getLogger(__name__)
+
+CONFIG, ENVIRONMENT, METRICS, OOF, MODEL = (
+    "config.json", "environment.json", "metrics.json", "oof.csv", "model.keras",
+)  # fmt: skip
+EMA_MOMENTUM = 0.995  # an average over the last 200 steps or so
+
+
+class TrainSettings(BaseModel):
+    """What a run was asked for; with the data set and the seed it decides the result."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str
+    backbone: str
+    weights: str
+    folds: Annotated[int, Field(ge=2)]
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.5
+    weight_decay: Annotated[float, Field(ge=0)] = 0.02
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    augmentation: Augmentation = Augmentation()
+    seed: int
+
+
+def cross_validate(
+    settings: TrainSettings, run: Path, only_folds: Sequence[int], resume: bool
+) -> dict[str, object]:
+    """Train the folds of `only_folds` (none given: all) and pool every fold that is done.
+
+    Returns:
+        What metrics.json holds.
+
+    Raises:
+        TrainingError: the data, the run folder or an option is not usable.
+    """
+    data = Path(settings.data)
+    built = read_build(data)
+    check_shards([data / name for name in built.shard_names], built.settings.size)
+    held_out = {
+        fold: shards_of_fold(fold, settings.folds, len(built.shard_names))
+        for fold in range(settings.folds)
+    }
+    unknown = [fold for fold in only_folds if fold not in held_out]
+    if unknown:
+        raise TrainingError(f"--only-fold {unknown[0]}: folds are 0 to {settings.folds - 1}.")
+    _open_run(run, settings, resume)
+    for fold in only_folds or held_out:
+        folder = run / f"fold{fold}"
+        if (folder / OOF).exists():
+            _log.info("fold %d is done already", fold)
+            continue
+        train_fold(settings, built, fold, held_out[fold], folder)
+    return _pool(run, settings.folds)
+
+
+def train_fold(
+    settings: TrainSettings, built: Build, fold: int, held_out: Sequence[int], folder: Path
+) -> None:
+    """Train on all shards but `held_out`; save the model and its predictions for those."""
+    keras.utils.set_random_seed(settings.seed + fold)
+    data, size = Path(settings.data), built.settings.size
+    cases = read_cases(data)
+    training_targets = cases.loc[~cases["shard"].isin(held_out), "target"]
+    steps = len(training_targets) // settings.batch_size
+    if steps == 0:
+        raise TrainingError(
+            f"--batch-size {settings.batch_size} is more than the {len(training_targets)} "
+            f"training images of fold {fold}."
+        )
+    positive_weight = (training_targets == 0).sum() / (training_targets == 1).sum()
+    folder.mkdir(parents=True, exist_ok=True)
+
+    model = build_model(settings.backbone, size, settings.weights, settings.dropout)
+    model.compile(
+        optimizer=_make_optimizer(settings, steps),
+        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+    )
+    shards = [data / name for shard, name in enumerate(built.shard_names) if shard not in held_out]
+    model.fit(
+        make_training_dataset(
+            shards, size, settings.batch_size, settings.augmentation, settings.seed + fold
+        ),
+        steps_per_epoch=steps,
+        epochs=settings.epochs,
+        class_weight={0: 1.0, 1: float(positive_weight)},
+        callbacks=[
+            keras.callbacks.BackupAndRestore(folder / "checkpoint"),
+            keras.callbacks.CSVLogger(folder / "history.csv", append=True),
+            keras.callbacks.TerminateOnNaN(),
+        ],
+        shuffle=False,  # the data set shuffles its records itself
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
+    model.save(folder / MODEL)
+    predictions = predict(model, [data / built.shard_names[i] for i in held_out], size)
+    predictions.assign(fold=fold).to_csv(folder / OOF, index=False)
+
+
+def predict(model: keras.Model, shards: Sequence[Path], size: int) -> pd.DataFrame:
+    """Logit of every record: columns image_name, group, target, logit."""
+    parts = []
+    for batch in make_evaluation_dataset(shards, size, batch_size=32):
+        logits = model.predict_on_batch(tf.cast(batch["image"], tf.float32))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "image_name": batch["image_name"].numpy().astype(str),
+                    "group": batch["group"].numpy().astype(str),
+                    "target": batch["target"].numpy()[:, 0].astype(int),
+                    "logit": np.asarray(logits)[:, 0],
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def read_settings(run: Path) -> TrainSettings:
+    """Read a run's config.json.
+
+    Raises:
+        TrainingError: `run` is no run folder.
+    """
+    try:
+        return TrainSettings.model_validate_json((run / CONFIG).read_bytes())
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{run} is not a run folder: {CONFIG}: {error}") from error
+
+
+def finished_folds(run: Path, folds: int) -> list[Path]:
+    """Folders of the folds whose predictions are written.
+
+    Raises:
+        TrainingError: none is.
+    """
+    done = [run / f"fold{k}" for k in range(folds) if (run / f"fold{k}" / OOF).exists()]
+    if not done:
+        raise TrainingError(f"{run} has no finished fold. Train it first, or with --resume.")
+    return done
+
+
+def _open_run(run: Path, settings: TrainSettings, resume: bool) -> None:
+    if (run / CONFIG).exists():
+        before = read_settings(run)
+        differing = [
+            f"{name} {getattr(before, name)} there, {value} now"
+            for name, value in settings
+            if getattr(before, name) != value
+        ]
+        if not resume:
+            raise TrainingError(f"{run} exists. Go on with --resume, or choose another --run.")
+        if differing:
+            raise TrainingError(f"--resume with other settings: {'; '.join(differing)}.")
+        return
+    run.mkdir(parents=True, exist_ok=True)
+    environment = {
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+    }
+    (run / ENVIRONMENT).write_text(json.dumps(environment, indent=2) + "\n")
+    (run / CONFIG).write_text(settings.model_dump_json(indent=2) + "\n")
+
+
+def _make_optimizer(settings: TrainSettings, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    warmup = round(settings.warmup_epochs * steps_per_epoch)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0,
+        warmup_target=settings.learning_rate,
+        warmup_steps=warmup,
+        decay_steps=max(1, settings.epochs * steps_per_epoch - warmup),
+    )
+    optimizer = keras.optimizers.AdamW(
+        schedule, weight_decay=settings.weight_decay, use_ema=True, ema_momentum=EMA_MOMENTUM
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _pool(run: Path, folds: int) -> dict[str, object]:
+    parts = [pd.read_csv(folder / OOF) for folder in finished_folds(run, folds)]
+    pooled = pd.concat(parts, ignore_index=True)
+    pooled.to_csv(run / OOF, index=False)
+    metrics: dict[str, object] = {
+        "folds_done": len(parts),
+        "folds": folds,
+        "images": len(pooled),
+        "positives": int(pooled["target"].sum()),
+        "interval_method": INTERVAL_METHOD,
+        "auc": auc(pooled["target"], pooled["logit"], pooled["group"]).model_dump(),
+    }
+    (run / METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
+    return metrics
