@@ -1,0 +1,54 @@
+"""The web app. Never imports TensorFlow, Keras or `training`."""
+
+import logging
+import os
+import sys
+
+from flask import Flask
+
+from app import errors, headers, main, page
+from app.queue import Queue
+from app.sentry import start_sentry
+from app.service import ModelInService
+from app.uploads import InMemoryRequest
+from config.settings import Settings, SettingsError, read_settings
+
+# More threads than this gain little on one image.
+_MAX_INFERENCE_THREADS = 4
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Wire the app. Without `settings` they are read from the environment.
+
+    The model loads in the background: call this in the process that serves, after any fork.
+
+    Raises:
+        SystemExit: a wrong environment variable; the text names it.
+    """
+    if settings is None:
+        try:
+            settings = read_settings()
+        except SettingsError as error:
+            sys.exit(str(error))
+    _start_logging(settings)
+    start_sentry(settings)
+    app = Flask(__name__)
+    app.request_class = InMemoryRequest
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes
+    app.jinja_env.filters.update(page.FILTERS)
+    app.register_blueprint(main.blueprint)
+    errors.register(app)
+    headers.register(app)
+    threads = max(1, min((os.cpu_count() or 1) // settings.web_concurrency, _MAX_INFERENCE_THREADS))
+    service = ModelInService(settings, threads=threads)
+    app.extensions["model_in_service"] = service
+    app.extensions["queue"] = Queue()
+    service.start()
+    return app
+
+
+def _start_logging(settings: Settings) -> None:
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # Only our own: at DEBUG others log EXIF tags and signed headers.
+    for package in ("app", "processing"):
+        logging.getLogger(package).setLevel(settings.log_level)

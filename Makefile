@@ -1,0 +1,40 @@
+# `make run` and `make test` are all that a fresh clone needs; each sets up what it uses, once.
+PYTHON ?= python3
+SERVING := .venv/serving
+DEV := .venv/dev
+
+.PHONY: run test lint bench browser clean
+
+run: $(SERVING)/.installed  ## serve http://127.0.0.1:8000 with the model the repository carries
+	$(SERVING)/bin/gunicorn wsgi:app
+
+test: $(DEV)/.installed browser  ## everything, against a real S3 server and a real browser
+	$(DEV)/bin/python -m pytest
+
+lint: $(DEV)/.installed
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/mypy
+
+bench: $(DEV)/.installed
+	$(DEV)/bin/python -m benchmarks.serving
+
+# Debian and Ubuntu carry a browser; elsewhere the page's tests skip and say so.
+browser:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { \
+	  sudo=$$(test "$$(id -u)" = 0 || echo sudo); \
+	  $$sudo apt-get update -qq && $$sudo apt-get install -qq -y chromium >/dev/null; } || \
+	echo "No browser could be installed: the tests of the page will skip."
+
+$(SERVING)/.installed: requirements.txt
+$(DEV)/.installed: requirements.txt requirements-training.txt requirements-dev.txt
+
+.venv/%/.installed:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and \
+	"Python 3.11 to 3.13 is needed, $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $(lastword $^)
+	@touch $@
+
+clean:  ## remove the virtual environments
+	rm -rf .venv

@@ -1,0 +1,123 @@
+"""The page's answers on the command line, for many photos: `python -m app classify PATH…`."""
+
+import contextlib
+import csv
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import click
+
+from app.answer import answer_photo
+from app.classifier import Classifier
+from app.service import open_bundle
+from config.settings import SettingsError, read_settings
+from processing.bundle import BundleError
+from processing.image import ImageError
+from processing.store import StoreError
+
+COLUMNS = ("image", "probability", "label", "assessable", "reasons")
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif"}
+
+Row = tuple[str, str, str, str, str]
+
+
+@click.group()
+def main() -> None:
+    """The melanoma classifier on the command line."""
+
+
+@main.command()
+@click.argument(
+    "paths", nargs=-1, required=True, metavar="PATH…", type=click.Path(exists=True, path_type=Path)
+)
+@click.option(
+    "csv_path",
+    "--csv",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write the table to FILE instead of printing it.",
+)
+@click.option("--model", metavar="BUNDLE_OR_STORE", help="A folder or s3://… [the embedded model]")
+def classify(paths: tuple[Path, ...], csv_path: Path | None, model: str | None) -> None:
+    """Classify photos, and those in and below folders, as the page does."""
+    if csv_path and not csv_path.parent.is_dir():
+        raise click.ClickException(f"--csv {csv_path}: the folder {csv_path.parent} is missing.")
+    photos, skipped = _find_photos(paths)
+    if not photos:
+        raise click.ClickException(f"No photos ({', '.join(sorted(SUFFIXES))}) were found.")
+    try:
+        bundle = open_bundle(model, read_settings().model_cache)
+        classifier = Classifier(bundle, threads=os.cpu_count() or 1)
+    except (StoreError, BundleError, SettingsError) as error:
+        raise click.ClickException(str(error)) from error
+    unreadable = 0
+    with _open_table(csv_path) as table:
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        with click.progressbar(photos, label="Classifying", file=sys.stderr) as bar:
+            for name, path in bar:
+                try:
+                    writer.writerow(_classify_file(name, path, classifier))
+                except (ImageError, OSError) as error:
+                    unreadable += 1
+                    writer.writerow((name, "", "", "false", str(error)))
+    if skipped:
+        click.echo(f"{skipped} files are not photos by their names and were skipped.", err=True)
+    if unreadable:
+        raise click.ClickException(
+            f"{unreadable} of {len(photos)} photos could not be read; the column reasons says why."
+        )
+
+
+def _find_photos(paths: tuple[Path, ...]) -> tuple[list[tuple[str, Path]], int]:
+    """Names for the column `image` with their files, and how many files are no photos.
+
+    A name is relative to the folder where one folder is all that was given, else as given.
+    """
+    photos, skipped = [], 0
+    for path in paths:
+        folder = path.is_dir()
+        files = sorted(file for file in path.rglob("*") if file.is_file()) if folder else [path]
+        for file in files:
+            if folder and file.suffix.lower() not in SUFFIXES:
+                skipped += 1
+                continue
+            name = file.relative_to(path) if folder and len(paths) == 1 else file
+            photos.append((name.as_posix(), file))
+    return photos, skipped
+
+
+def _classify_file(name: str, path: Path, classifier: Classifier) -> Row:
+    answer = answer_photo(path.read_bytes(), classifier)
+    probability = "" if answer.probability is None else f"{answer.probability:.7f}"
+    assessable = "true" if answer.assessable else "false"
+    return name, probability, answer.label or "", assessable, "; ".join(answer.reasons)
+
+
+@contextlib.contextmanager
+def _open_table(path: Path | None) -> Iterator[IO[str]]:
+    """Standard output, or `path`: written whole, or not at all."""
+    if path is None:
+        yield sys.stdout
+        return
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", newline="", dir=path.parent, prefix=f".{path.name}-", delete=False
+    ) as file:
+        partial = Path(file.name)
+        try:
+            yield file
+            file.close()
+            partial.chmod(0o644)  # a temporary file is its owner's alone
+            partial.replace(path)
+        except BaseException:
+            file.close()
+            partial.unlink()
+            raise
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m app")

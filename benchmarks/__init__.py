@@ -1,0 +1,1 @@
+"""What things cost, printed by `python -m benchmarks.NAME`."""

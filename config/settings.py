@@ -1,0 +1,89 @@
+"""What the app can be told through the environment, validated once when it starts."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_CACHE = Path(__file__).parents[1] / "app" / "model" / "cache"
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+
+class SettingsError(Exception):
+    """One line for each wrong variable: its name, its value and what is accepted."""
+
+
+class Settings(BaseSettings):
+    """Settings of the app: each field is the environment variable of that name in capitals.
+
+    A field's description completes the sentence "accepted: …" in the error of a wrong value.
+    An empty variable counts as unset. AWS's own variables are read by boto3.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True)
+
+    model_uri: str | None = Field(
+        None, description="s3://bucket/prefix or a folder that exists (unset: the embedded model)"
+    )
+    model_fallback: Literal["default"] | None = Field(
+        None, description='"default" (the embedded model answers until MODEL_URI is ready) or unset'
+    )
+    model_cache: Path = Field(_CACHE, description="a folder that can be created or written to")
+    sentry_dsn: SecretStr | None = Field(
+        None, description="https://KEY@HOST/PROJECT as Sentry shows it, or unset (nothing is sent)"
+    )
+    sentry_environment: str = Field("production", description="any name")
+    max_upload_mb: int = Field(20, ge=1, le=1000, description="a whole number from 1 to 1000")
+    log_level: Annotated[LogLevel, BeforeValidator(str.upper)] = Field(
+        "INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL"
+    )
+    port: int | None = Field(None, ge=1, le=65535, description="a whole number from 1 to 65535")
+    web_concurrency: int = Field(1, ge=1, le=64, description="a whole number from 1 to 64")
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """The largest request body that is read."""
+        return self.max_upload_mb * 1_000_000
+
+    @field_validator("model_uri")
+    @classmethod
+    def _uri_can_be_read(cls, uri: str | None) -> str | None:
+        if uri is None or Path(uri).is_dir():
+            return uri
+        scheme, _, rest = uri.partition("://")
+        if scheme != "s3" or not rest.partition("/")[0]:
+            raise ValueError
+        return uri
+
+    @field_validator("sentry_dsn")
+    @classmethod
+    def _dsn_is_complete(cls, dsn: SecretStr | None) -> SecretStr | None:
+        if dsn is None:
+            return None
+        scheme, _, rest = dsn.get_secret_value().partition("://")
+        key, _, host_and_project = rest.partition("@")
+        host, _, project = host_and_project.rpartition("/")
+        if scheme not in ("http", "https") or not (key and host and project):
+            raise ValueError
+        return dsn
+
+
+def read_settings() -> Settings:
+    """Read and validate the environment.
+
+    Raises:
+        SettingsError: one line for each wrong variable; a secret's value is not shown.
+    """
+    try:
+        return Settings()  # type: ignore[call-arg]  # the fields come from the environment
+    except ValidationError as error:
+        lines = [_explain(str(fault["loc"][0]), fault["input"]) for fault in error.errors()]
+        raise SettingsError("\n".join(dict.fromkeys(lines))) from error
+
+
+def _explain(name: str, value: object) -> str:
+    field = Settings.model_fields[name]
+    shown = "" if field.annotation == SecretStr | None else f" {str(value)!r}"
+    return f"{name.upper()}: wrong value{shown}; accepted: {field.description}"

@@ -1,0 +1,25 @@
+"""gunicorn's settings; PORT and WEB_CONCURRENCY come from the environment."""
+
+import sys
+from pathlib import Path
+
+from config.settings import SettingsError, read_settings
+
+try:
+    _settings = read_settings()
+except SettingsError as error:
+    sys.exit(str(error))
+
+bind = f"0.0.0.0:{_settings.port}" if _settings.port else "127.0.0.1:8000"
+workers = _settings.web_concurrency
+worker_class = "gthread"
+# More than the queue has places: the rest are slow uploads, probes, and requests to be refused.
+threads = 16
+# Heroku's router keeps idle connections for 90 s.
+keepalive = 95
+graceful_timeout = 25
+# The heartbeat file: on a disk its writes can stall for seconds.
+if Path("/dev/shm").is_dir():  # noqa: S108
+    worker_tmp_dir = "/dev/shm"  # noqa: S108
+control_socket_disable = True
+# No preload_app: each worker has to load its model after the fork.

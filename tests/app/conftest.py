@@ -1,0 +1,152 @@
+import contextlib
+import io
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from app import create_app
+from app.service import EMBEDDED_BUNDLE
+from config.settings import Settings
+from processing.bundle import FILES, Description, read_bundle, write_bundle
+from processing.drawing import draw_lesion
+
+ROOT = Path(__file__).parents[2]
+JSON = {"Accept": "application/json"}
+
+
+def _wait_until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def wait_until():
+    """A function that waits until `condition()` is true."""
+    return _wait_until
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(monkeypatch, tmp_path):
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("MODEL_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def make_client():
+    """A client of a new app; `ready=False` does not wait for its model."""
+
+    def make(ready=True, **settings):
+        client = create_app(Settings(**settings)).test_client()
+        if ready:
+            _wait_until(lambda: client.get("/readyz").status_code == 200)
+        return client
+
+    return make
+
+
+@pytest.fixture
+def client(make_client):
+    return make_client()
+
+
+@pytest.fixture
+def post(client):
+    """Send files to /predict, by default asking for JSON."""
+
+    def send(*files, headers=JSON):
+        parts = [(io.BytesIO(content), f"photo{i}.jpg") for i, content in enumerate(files)]
+        return client.post("/predict", data={"image": parts}, headers=headers)
+
+    return send
+
+
+@pytest.fixture(scope="session")
+def embedded():
+    return read_bundle(EMBEDDED_BUNDLE)
+
+
+def encode(pixels, kind="JPEG", **options):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def photo():
+    """A drawn lesion as a JPEG of a usual size."""
+    return encode(draw_lesion(2, 640, irregular=True), quality=92)
+
+
+@pytest.fixture(scope="session")
+def small_photo():
+    """Too small for any model of more than 46 px."""
+    return encode(draw_lesion(2, 22))
+
+
+@pytest.fixture
+def make_bundle(embedded, tmp_path):
+    """The embedded bundle with other files or another description, and right hashes."""
+
+    def make(name="bundle", files=None, **changes):
+        fields = embedded.manifest.model_dump(include=set(Description.model_fields)) | changes
+        contents = {file: (embedded.path / file).read_bytes() for file in FILES} | (files or {})
+        return write_bundle(tmp_path / name, Description.model_validate(fields), contents)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def start_server(tmp_path_factory):
+    """Start gunicorn with some environment on a free port; gives its URL once it is ready."""
+    with contextlib.ExitStack() as running:
+
+        def start(**variables):
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+            folder = tmp_path_factory.mktemp("server")
+            ours = {name.upper() for name in Settings.model_fields}
+            inherited = {name: value for name, value in os.environ.items() if name not in ours}
+            environment = {"MODEL_CACHE": str(folder / "cache"), "PORT": str(port), **variables}
+            log = running.enter_context((folder / "log").open("w+"))
+            server = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", "wsgi:app"],
+                cwd=ROOT,
+                env=inherited | environment,
+                stdout=log,
+                stderr=log,
+            )
+            running.callback(server.wait, 30)
+            running.callback(server.terminate)
+            url = f"http://127.0.0.1:{port}"
+            try:
+                _wait_until(lambda: _is_ready(url))
+            except AssertionError:
+                pytest.fail((folder / "log").read_text())
+            return url
+
+        yield start
+
+
+def _is_ready(url):
+    try:
+        with urllib.request.urlopen(f"{url}/readyz") as response:
+            return response.status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def server(start_server):
+    """One server with the embedded model for all tests that only ask it."""
+    return start_server()

@@ -1,0 +1,39 @@
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.answer import answer_photo
+from app.classifier import Classifier
+from processing.image import ImageError, read_square
+
+
+@pytest.fixture
+def classifier(embedded):
+    return Classifier(embedded, threads=1)
+
+
+def test_a_photo_is_judged_by_the_square_that_training_cut_too(classifier, photo):
+    wanted = classifier.manifest.input
+    square = read_square(photo, size=wanted.size, crop_fraction=wanted.crop_fraction)
+    answer = answer_photo(photo, classifier)
+    assert np.array_equal(answer.square, square.pixels)
+    (prediction,) = classifier.classify(square.pixels[np.newaxis])
+    assert answer.probability == prediction.probability
+    assert answer.assessable
+
+
+def test_half_of_the_models_size_is_enough_and_less_is_not(make_bundle):
+    manifest_input = {"size": make_bundle("size").manifest.input.size, "crop_fraction": 0.5}
+    classifier = Classifier(make_bundle(input=manifest_input), threads=1)
+    enough = classifier.manifest.input.size  # half of it is cut
+    for side, assessable in ((enough, True), (enough - 1, False)):
+        file = BytesIO()
+        Image.new("RGB", (side, side + 50), "tan").save(file, "PNG")
+        assert answer_photo(file.getvalue(), classifier).assessable is assessable
+
+
+def test_what_is_no_photo_is_refused(classifier):
+    with pytest.raises(ImageError):
+        answer_photo(b"no image", classifier)

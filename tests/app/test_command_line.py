@@ -1,0 +1,111 @@
+import csv
+import io
+import shutil
+
+import pytest
+from click.testing import CliRunner
+
+from app.__main__ import main
+
+COLUMNS = ["image", "probability", "label", "assessable", "reasons"]
+
+
+def classify(*arguments):
+    return CliRunner().invoke(main, ["classify", *map(str, arguments)])
+
+
+def read(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+@pytest.fixture
+def folder(tmp_path, photo, small_photo):
+    folder = tmp_path / "photos"
+    (folder / "below").mkdir(parents=True)
+    (folder / "b.jpg").write_bytes(photo)
+    (folder / "a.JPG").write_bytes(small_photo)
+    (folder / "below" / "c.jpeg").write_bytes(photo)
+    (folder / "notes.txt").write_text("no photo")
+    return folder
+
+
+def test_a_folder_is_classified_in_order_and_below(folder, embedded, post, photo):
+    result = classify(folder)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines()[0].split(",") == COLUMNS
+    small, first, second = read(result.stdout)
+    assert [row["image"] for row in (small, first, second)] == ["a.JPG", "b.jpg", "below/c.jpeg"]
+    assert small == dict.fromkeys(COLUMNS, "") | {
+        "image": "a.JPG",
+        "assessable": "false",
+        "reasons": "too_small",
+    }
+    (page,) = post(photo).json["images"]
+    assert float(first["probability"]) == pytest.approx(page["probability"], abs=1e-6)
+    assert first["label"] == page["label"]
+    assert first["assessable"] == "true"
+    assert first["reasons"] == ""
+    assert "1 files are not photos" in result.stderr
+
+
+def test_files_are_named_as_they_were_given(folder):
+    given = [folder / "b.jpg", folder / "below"]
+    rows = read(classify(*given).stdout)
+    assert [row["image"] for row in rows] == [
+        str(folder / "b.jpg"),
+        str(folder / "below" / "c.jpeg"),
+    ]
+
+
+def test_the_table_is_written_to_a_file(folder, tmp_path):
+    table = tmp_path / "out.csv"
+    result = classify(folder, "--csv", table)
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert len(read(table.read_text())) == 3
+    assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
+
+
+def test_unreadable_photos_get_a_row_and_an_exit_code(folder):
+    (folder / "b.jpg").write_bytes(b"no image")
+    result = classify(folder)
+    assert result.exit_code == 1
+    row = read(result.stdout)[1]
+    assert row["image"] == "b.jpg"
+    assert row["assessable"] == "false"
+    assert "not a JPEG" in row["reasons"]
+    assert "1 of 3 photos could not be read" in result.stderr
+
+
+def test_another_model_can_be_named(folder, make_bundle, embedded):
+    point = embedded.manifest.in_force.model_dump() | {"threshold": 0.0}
+    bundle = make_bundle(operating_points=[point], operating_point=point["name"])
+    rows = read(classify(folder / "b.jpg", "--model", bundle.path).stdout)
+    assert rows[0]["label"] == "malignant"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("missing.jpg",), "does not exist"),
+        ((".", "--csv", "missing/out.csv"), "the folder missing is missing"),
+        ((".", "--model", "missing"), "missing"),
+        (("empty",), "No photos"),
+    ],
+)
+def test_what_cannot_work_is_told_before_any_work(monkeypatch, folder, arguments, says):
+    monkeypatch.chdir(folder)
+    (folder / "empty").mkdir()
+    result = classify(*arguments)
+    assert result.exit_code != 0
+    assert says in result.stderr
+    assert result.stdout == ""
+    assert not isinstance(result.exception, (ValueError, OSError))
+
+
+def test_a_damaged_model_is_named(folder, make_bundle):
+    bundle = make_bundle()
+    shutil.copy(folder / "b.jpg", bundle.path / "model.tflite")
+    result = classify(folder, "--model", bundle.path)
+    assert result.exit_code == 1
+    assert "model.tflite has" in result.stderr

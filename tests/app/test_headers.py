@@ -1,0 +1,27 @@
+import re
+
+import pytest
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+@pytest.mark.parametrize("path", ["/", "/model", "/healthz", "/nothing", "/static/style.css"])
+def test_every_answer_carries_the_security_headers(client, path):
+    with client.get(path) as answer:
+        assert answer.headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+
+
+def test_a_result_is_kept_nowhere(post, photo):
+    assert post(photo).headers["Cache-Control"] == "no-store"
+
+
+def test_the_page_has_nothing_inline_and_nothing_from_elsewhere(client, post, photo):
+    for page in (client.get("/").text, post(photo, headers={}).text, client.get("/model").text):
+        assert not re.search(r"\sstyle=|<style|\son\w+=", page)
+        assert not re.search(r"<script(?![^>]*\ssrc=\"/static/)", page)
+        assert not re.search(r"(src|href|action)=\"(https?:)?//", page)

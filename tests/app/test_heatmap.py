@@ -1,0 +1,39 @@
+import io
+
+import numpy as np
+from PIL import Image
+
+from app.heatmap import draw_heatmap
+
+
+def read(png):
+    picture = Image.open(io.BytesIO(png))
+    assert picture.format == "PNG"
+    return np.asarray(picture.convert("RGBA")).astype(int)
+
+
+def test_the_overlay_is_strongest_where_the_score_was_raised_most():
+    cam = np.zeros((7, 7), np.float32)
+    cam[1, 5] = 0.4
+    cam[5, 1] = -3
+    alpha = read(draw_heatmap(cam, 224))[..., 3]
+    assert alpha.shape == (224, 224)
+    y, x = np.unravel_index(alpha.argmax(), alpha.shape)
+    assert (y // 32, x // 32) == (1, 5)
+    assert alpha[176, 48] == 0
+
+
+def test_the_photo_stays_visible_under_the_overlay():
+    alpha = read(draw_heatmap(np.ones((7, 7), np.float32), 224))[..., 3]
+    assert alpha.min() > 0
+    assert alpha.max() < 255
+
+
+def test_the_overlay_does_not_depend_on_the_scale_of_the_contributions():
+    cam = np.random.default_rng(0).normal(size=(12, 12)).astype(np.float32)
+    assert draw_heatmap(cam, 384) == draw_heatmap(cam * 8, 384)
+
+
+def test_there_is_no_overlay_where_nothing_raised_the_score():
+    assert draw_heatmap(-np.ones((7, 7), np.float32), 224) is None
+    assert draw_heatmap(np.zeros((7, 7), np.float32), 224) is None

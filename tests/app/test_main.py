@@ -1,0 +1,134 @@
+import base64
+import io
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+
+def test_the_page_shows_the_form(client):
+    page = client.get("/")
+    assert page.status_code == 200
+    assert page.mimetype == "text/html"
+    assert 'type="file"' in page.text
+    assert "This is not a diagnosis" in page.text
+
+
+def test_predict_answers_in_json(post, photo, embedded):
+    answer = post(photo)
+    assert answer.status_code == 200
+    assert answer.mimetype == "application/json"
+    (image,) = answer.json["images"]
+    threshold = embedded.manifest.in_force.threshold
+    assert 0 <= image["probability"] <= 1
+    assert image["threshold"] == threshold
+    assert image["label"] == ("malignant" if image["probability"] >= threshold else "benign")
+    assert image["assessable"] is True
+    assert image["reasons"] == []
+
+
+def test_the_answer_tells_which_model_gave_it(post, photo, embedded):
+    model = post(photo).json["model"]
+    point = embedded.manifest.in_force
+    assert model["version"] == embedded.manifest.version
+    assert model["label"]["covers"] == embedded.manifest.label.covers
+    assert model["sensitivity"]["value"] == point.sensitivity.value
+    assert model["specificity"]["value"] == point.specificity.value
+
+
+def test_the_probability_is_the_graphs_for_the_golden_images(post, embedded):
+    images, probabilities = embedded.read_golden()
+    size = embedded.manifest.input.size
+    for pixels, expected in zip(images, probabilities, strict=True):
+        side = round(size / embedded.manifest.input.crop_fraction)
+        canvas = Image.new("RGB", (side, side))
+        canvas.paste(Image.fromarray(pixels), ((side - size) // 2,) * 2)
+        file = io.BytesIO()
+        canvas.save(file, "PNG")
+        (image,) = post(file.getvalue()).json["images"]
+        assert image["probability"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_predict_answers_with_the_page(post, photo, embedded):
+    page = post(photo, headers={"Accept": "text/html"})
+    assert page.status_code == 200
+    assert page.mimetype == "text/html"
+    assert re.search(r"Suspicious for|No sign of", page.text)
+    assert "threshold" in page.text
+    assert "This is not a diagnosis" in page.text
+    assert embedded.manifest.version[:12] in page.text
+
+
+def test_the_page_shows_the_square_that_the_model_saw(post, photo, embedded):
+    page = post(photo, headers={"Accept": "text/html"}).text
+    encoded = re.search(r"data:image/jpeg;base64,([^\"]+)", page)[1]
+    shown = Image.open(io.BytesIO(base64.b64decode(encoded)))
+    assert shown.size == (embedded.manifest.input.size,) * 2
+
+
+def test_who_states_no_preference_gets_the_page(post, photo):
+    assert post(photo, headers={}).mimetype == "text/html"
+    assert post(photo, headers={"Accept": "*/*"}).mimetype == "text/html"
+
+
+def test_a_photo_that_is_too_small_gets_no_label(post, small_photo):
+    (image,) = post(small_photo).json["images"]
+    assert image["assessable"] is False
+    assert image["reasons"] == ["too_small"]
+    assert image["label"] is image["probability"] is image["heatmap"] is None
+    page = post(small_photo, headers={"Accept": "text/html"})
+    assert "cannot be judged" in page.text
+    assert "Suspicious" not in page.text
+
+
+def test_several_photos_are_answered_in_order(post, photo, small_photo):
+    first, second = post(photo, small_photo).json["images"]
+    assert first["assessable"] is True
+    assert second["assessable"] is False
+
+
+def test_a_bad_photo_among_several_spoils_only_its_own_entry(post, photo):
+    answer = post(b"no image", photo)
+    assert answer.status_code == 200
+    bad, good = answer.json["images"]
+    assert bad["error"]["type"] == "/problems/image-unsupported"
+    assert bad["error"]["status"] == 415
+    assert good["assessable"] is True
+    page = post(b"no image", photo, headers={"Accept": "text/html"}).text
+    assert "Photo 1: Not a photo we can read" in page
+
+
+def test_the_model_page_shows_version_and_card(client, embedded):
+    page = client.get("/model").text
+    assert embedded.manifest.version in page
+    assert "<h2>Licence</h2>" in page
+
+
+def test_the_model_page_does_not_obey_html_in_a_card(make_client, make_bundle):
+    card = b"# Card\n\n<script>alert(1)</script>\n"
+    bundle = make_bundle(files={"MODEL_CARD.md": card})
+    page = make_client(model_uri=str(bundle.path)).get("/model").text
+    assert "<script>alert" not in page
+
+
+def test_the_manifest_is_given_as_json(client, embedded):
+    answer = client.get("/model", headers={"Accept": "application/json"})
+    assert answer.json == embedded.manifest.model_dump(mode="json")
+
+
+def test_health_and_readiness(client, embedded):
+    assert client.get("/healthz").status_code == 200
+    ready = client.get("/readyz")
+    assert ready.status_code == 200
+    assert embedded.manifest.version in ready.text
+
+
+def test_a_real_photo_gets_an_answer(post):
+    folder = Path(__file__).parents[3] / "shared/data/isic2019-original/ISIC_2019_Training_Input"
+    photos = sorted(folder.glob("*.jpg"))[:3]
+    if not photos:
+        pytest.skip(f"there are no photos in {folder}")
+    answer = post(*[photo.read_bytes() for photo in photos])
+    assert [image["assessable"] for image in answer.json["images"]] == [True] * len(photos)
+    assert all(image["label"] in ("malignant", "benign") for image in answer.json["images"])

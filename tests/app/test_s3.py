@@ -1,0 +1,35 @@
+"""A model published to a real S3 server, served by real gunicorn workers."""
+
+import json
+import urllib.request
+
+from processing.store import open_store
+
+
+def test_gunicorn_serves_the_version_that_s3_has_in_force(start_server, bucket, make_bundle):
+    uri = f"s3://{bucket}/melanoma"
+    bundle = make_bundle(files={"MODEL_CARD.md": b"# The published card\n"})
+    open_store(uri).publish(bundle.path)
+    url = start_server(MODEL_URI=uri, WEB_CONCURRENCY="2")
+    request = urllib.request.Request(f"{url}/model", headers={"Accept": "application/json"})
+    for _ in range(6):  # both workers get to answer
+        with urllib.request.urlopen(request) as answer:
+            assert json.load(answer)["version"] == bundle.manifest.version
+
+
+def test_a_bucket_that_is_not_there_is_named_and_the_app_says_not_ready(
+    make_client, wait_until, s3, caplog
+):
+    client = make_client(ready=False, model_uri="s3://no-such-bucket/melanoma")
+    wait_until(lambda: "cannot be loaded" in client.get("/readyz").text)
+    assert client.get("/readyz").status_code == 503
+    assert "does not exist" in caplog.text
+
+
+def test_a_model_that_s3_cannot_give_is_replaced_only_where_that_is_wanted(
+    make_client, wait_until, s3, embedded, caplog
+):
+    uri = "s3://no-such-bucket/melanoma"
+    client = make_client(model_uri=uri, model_fallback="default")
+    wait_until(lambda: "does not exist" in caplog.text)
+    assert embedded.manifest.version in client.get("/readyz").text

@@ -1,0 +1,90 @@
+import io
+import shutil
+
+import numpy as np
+import pytest
+
+from processing.bundle import FILES
+
+JSON = {"Accept": "application/json"}
+
+
+@pytest.fixture
+def wait_for_failure(wait_until):
+    """A function that waits until the first attempt to load has failed."""
+    return lambda client: wait_until(lambda: "cannot be loaded" in client.get("/readyz").text)
+
+
+def flip_byte(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_bundle_in_a_folder_is_served(make_client, make_bundle):
+    bundle = make_bundle(files={"MODEL_CARD.md": b"# Another card\n"})
+    client = make_client(model_uri=str(bundle.path))
+    assert bundle.manifest.version in client.get("/readyz").text
+    assert "Another card" in client.get("/model").text
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_bundle_with_a_flipped_byte_is_not_served(
+    make_client, make_bundle, caplog, photo, file, wait_for_failure
+):
+    bundle = make_bundle()
+    flip_byte(bundle.path / file)
+    client = make_client(ready=False, model_uri=str(bundle.path))
+    wait_for_failure(client)
+    ready = client.get("/readyz")
+    assert ready.status_code == 503
+    assert int(ready.headers["Retry-After"]) > 0
+    assert f"{file} does not match the SHA-256" in caplog.text
+    data = {"image": (io.BytesIO(photo), "photo.jpg")}
+    answer = client.post("/predict", data=data, headers=JSON)
+    assert answer.status_code == 503
+    assert answer.json["type"] == "/problems/model-unavailable"
+    assert int(answer.headers["Retry-After"]) > 0
+    assert client.get("/").status_code == 200
+    assert client.get("/healthz").status_code == 200
+    assert client.get("/model", headers=JSON).status_code == 503
+
+
+def test_a_model_whose_golden_check_fails_is_not_served(
+    make_client, make_bundle, embedded, caplog, wait_for_failure
+):
+    images, probability = embedded.read_golden()
+    golden = io.BytesIO()
+    np.savez(golden, images=images, probability=1 - probability)
+    bundle = make_bundle(files={"golden.npz": golden.getvalue()})
+    client = make_client(ready=False, model_uri=str(bundle.path))
+    wait_for_failure(client)
+    assert "golden images" in caplog.text
+
+
+def test_with_the_fallback_the_embedded_model_answers_instead(
+    make_client, make_bundle, embedded, caplog, wait_until
+):
+    bundle = make_bundle()
+    flip_byte(bundle.path / "model.tflite")
+    client = make_client(model_uri=str(bundle.path), model_fallback="default")
+    wait_until(lambda: "does not match" in caplog.text)
+    assert embedded.manifest.version in client.get("/readyz").text
+
+
+def test_with_the_fallback_the_configured_model_takes_over(make_client, make_bundle, wait_until):
+    bundle = make_bundle(files={"MODEL_CARD.md": b"# Another card\n"})
+    client = make_client(model_uri=str(bundle.path), model_fallback="default")
+    wait_until(lambda: bundle.manifest.version in client.get("/readyz").text)
+
+
+def test_a_model_that_was_mended_is_loaded_without_a_restart(
+    make_client, make_bundle, wait_for_failure, wait_until
+):
+    bundle = make_bundle()
+    whole = shutil.copytree(bundle.path, bundle.path.with_name("whole"))
+    flip_byte(bundle.path / "MODEL_CARD.md")
+    client = make_client(ready=False, model_uri=str(bundle.path))
+    wait_for_failure(client)
+    shutil.copytree(whole, bundle.path, dirs_exist_ok=True)
+    wait_until(lambda: client.get("/readyz").status_code == 200)

@@ -1,0 +1,154 @@
+import http.client
+import io
+import os
+import struct
+import sys
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+JSON = {"Accept": "application/json"}
+
+
+def encode(image, kind, **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def pack_form(photo):
+    """A form made by hand: for a large one the test client would use a temporary file."""
+    head = b'--edge\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+    return {
+        "data": head + photo + b"\r\n--edge--\r\n",
+        "headers": {**JSON, "Content-Type": "multipart/form-data; boundary=edge"},
+    }
+
+
+def declare_png(width, height):
+    """A small PNG whose header declares `width` and `height`."""
+
+    def chunk(name, data):
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(bytes(12_000_000), 9)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    )
+
+
+def animate_gif():
+    frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "green")]
+    return encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
+
+
+def animate_webp():
+    frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "green")]
+    return encode(frames[0], "WEBP", save_all=True, append_images=frames[1:])
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "problem", "says"),
+    [
+        (b"", 400, "image-broken", "empty"),
+        (b"This is text, whatever its name.", 415, "image-unsupported", "not a JPEG"),
+        (os.urandom(2000), 415, "image-unsupported", "not a JPEG"),
+        (animate_gif(), 415, "image-unsupported", "GIF"),
+        (animate_webp(), 415, "image-unsupported", "animated"),
+        (declare_png(10_000, 10_000), 413, "image-too-large", "megapixels"),
+    ],
+    ids=["empty", "text", "random", "gif", "animated-webp", "100-megapixels"],
+)
+def test_a_bad_photo_is_refused_with_its_reason(post, content, status, problem, says):
+    answer = post(content)
+    assert answer.status_code == status
+    assert answer.mimetype == "application/problem+json"
+    assert answer.json["type"] == f"/problems/{problem}"
+    assert answer.json["status"] == status
+    assert says in answer.json["detail"]
+    page = post(content, headers={"Accept": "text/html"})
+    assert page.status_code == status
+    assert says in page.text
+
+
+def test_predict_rejects_a_truncated_jpeg(post, photo):
+    answer = post(photo[: len(photo) // 2])
+    assert answer.status_code == 400
+    assert answer.json["type"] == "/problems/image-broken"
+    assert "cut off" in answer.json["detail"]
+
+
+def test_predict_without_a_photo_tells_to_choose_one(client):
+    empty_form = {"image": (io.BytesIO(), "")}  # what a browser sends for an empty file field
+    for data in ({}, empty_form, {"other": (io.BytesIO(b"x"), "x.jpg")}, {"image": "text"}):
+        answer = client.post(
+            "/predict", data=data, headers=JSON, content_type="multipart/form-data"
+        )
+        assert answer.status_code == 400
+        assert answer.json["type"] == "/problems/image-missing"
+        assert "Choose a photo" in answer.json["detail"]
+
+
+def test_predict_without_a_form_tells_to_choose_one(client):
+    answer = client.post(
+        "/predict", data=b"\xff\xd8", headers={**JSON, "Content-Type": "image/jpeg"}
+    )
+    assert answer.status_code == 400
+
+
+def test_more_photos_than_allowed_are_refused(post, photo):
+    answer = post(*[photo] * 11)
+    assert answer.status_code == 400
+    assert "11 photos were sent, at most 10" in answer.json["detail"]
+
+
+def test_an_upload_over_the_limit_is_refused(make_client):
+    client = make_client(max_upload_mb=1)
+    answer = client.post("/predict", **pack_form(bytes(1_100_000)))
+    assert answer.status_code == 413
+    assert answer.json["type"] == "/problems/upload-too-large"
+    assert "At most 1 MB" in answer.json["detail"]
+
+
+def test_who_sends_40_mb_gets_to_read_why_it_was_refused(server):
+    connection = http.client.HTTPConnection(server.removeprefix("http://"), timeout=30)
+    form = "multipart/form-data; boundary=edge"
+    connection.request("POST", "/predict", bytes(40_000_000), {**JSON, "Content-Type": form})
+    answer = connection.getresponse()
+    assert answer.status == 413
+    assert b"At most 20 MB" in answer.read()
+    connection.close()
+
+
+def test_an_upload_is_never_written_to_disk(client):
+    noise = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), dtype=np.uint8)
+    photo = encode(Image.fromarray(noise), "PNG")  # 3 MB; Werkzeug's own way is disk from 500 kB
+    written = []
+    watching = True
+
+    def watch(event, arguments):
+        if watching and event == "open":
+            path, _, flags = arguments
+            if isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR):
+                written.append(path)
+
+    sys.addaudithook(watch)  # for good: there is no way to remove a hook
+    answer = client.post("/predict", **pack_form(photo))
+    watching = False
+    assert answer.status_code == 200
+    assert written == []
+
+
+def test_neither_name_nor_content_of_a_photo_is_logged(client, photo, caplog):
+    caplog.set_level("DEBUG", logger="app")
+    for content in (photo, b"secret-pixels"):
+        data = {"image": (io.BytesIO(content), "secret-name.jpg"), "note": "secret-text"}
+        client.post("/predict", data=data, headers=JSON)
+    assert "outcome=" in caplog.text
+    assert "status=415" in caplog.text
+    assert "secret" not in caplog.text

@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import pytest
+
+from config.settings import Settings, SettingsError, read_settings
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch):
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def test_without_variables_the_embedded_model_is_served_and_nothing_is_sent():
+    settings = read_settings()
+    assert settings.model_uri is None
+    assert settings.model_fallback is None
+    assert settings.sentry_dsn is None
+    assert settings.max_upload_bytes == 20_000_000
+    assert settings.web_concurrency == 1
+
+
+def test_variables_are_read(monkeypatch, tmp_path):
+    monkeypatch.setenv("MODEL_URI", "s3://models/melanoma")
+    monkeypatch.setenv("MODEL_FALLBACK", "default")
+    monkeypatch.setenv("MODEL_CACHE", str(tmp_path))
+    monkeypatch.setenv("LOG_LEVEL", "debug")
+    monkeypatch.setenv("PORT", "5000")
+    settings = read_settings()
+    assert settings.model_uri == "s3://models/melanoma"
+    assert settings.model_fallback == "default"
+    assert settings.model_cache == Path(tmp_path)
+    assert settings.log_level == "DEBUG"
+    assert settings.port == 5000
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch):
+    for name in Settings.model_fields:
+        monkeypatch.setenv(name.upper(), "")
+    assert read_settings() == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MODEL_URI", "http://example.org/model"),
+        ("MODEL_URI", "s3://"),
+        ("MODEL_URI", "/no/such/folder"),
+        ("MODEL_FALLBACK", "yes"),
+        ("MAX_UPLOAD_MB", "many"),
+        ("MAX_UPLOAD_MB", "0"),
+        ("LOG_LEVEL", "LOUD"),
+        ("PORT", "65536"),
+        ("WEB_CONCURRENCY", "-1"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_name_and_what_is_accepted(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as refusal:
+        read_settings()
+    message = str(refusal.value)
+    assert message.startswith(f"{name}: wrong value {value!r}; accepted: ")
+    assert "\n" not in message
+
+
+def test_each_wrong_variable_gets_a_line(monkeypatch):
+    monkeypatch.setenv("PORT", "http")
+    monkeypatch.setenv("MAX_UPLOAD_MB", "x")
+    with pytest.raises(SettingsError) as refusal:
+        read_settings()
+    assert {line.split(":")[0] for line in str(refusal.value).splitlines()} == {
+        "PORT",
+        "MAX_UPLOAD_MB",
+    }
+
+
+def test_a_wrong_secret_is_not_shown(monkeypatch):
+    monkeypatch.setenv("SENTRY_DSN", "verysecret")
+    with pytest.raises(SettingsError, match="SENTRY_DSN: wrong value; accepted") as refusal:
+        read_settings()
+    assert "verysecret" not in str(refusal.value)
+
+
+def test_a_secret_is_not_shown_in_the_settings(monkeypatch):
+    monkeypatch.setenv("SENTRY_DSN", "https://verysecret@example.org/1")
+    assert "verysecret" not in repr(read_settings())
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        read_settings().port = 1
