@@ -77,7 +77,7 @@ def read_settings() -> Settings:
         SettingsError: one line for each wrong variable; a secret's value is not shown.
     """
     try:
-        return Settings()  # type: ignore[call-arg]  # the fields come from the environment
+        return Settings()
     except ValidationError as error:
         lines = [_explain(str(fault["loc"][0]), fault["input"]) for fault in error.errors()]
         raise SettingsError("\n".join(dict.fromkeys(lines))) from error

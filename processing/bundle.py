@@ -1,9 +1,9 @@
 """The model bundle: one folder with all that serving needs, and the proof that it is whole.
 
-    manifest.json   what the model is, how it was measured, SHA-256 of the other files
-    model.tflite    (B, S, S, 3) uint8 RGB -> probability (B,), cam (B, h, w), embedding (B, D)
-    golden.npz      images and the probabilities that the graph must give for them
-    MODEL_CARD.md   the same for people
+manifest.json   what the model is, how it was measured, SHA-256 of the other files
+model.tflite    (B, S, S, 3) uint8 RGB -> probability (B,), cam (B, h, w), embedding (B, D)
+golden.npz      images and the probabilities that the graph must give for them
+MODEL_CARD.md   the same for people
 """
 
 import hashlib
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[1] = 1
 MANIFEST, MODEL, GOLDEN, CARD = "manifest.json", "model.tflite", "golden.npz", "MODEL_CARD.md"
 FILES = (MODEL, GOLDEN, CARD)
 # A probability further than this from its golden value means another model or a broken runtime.
@@ -91,6 +91,8 @@ class Metric(_Part):
 
 
 class FileEntry(_Part):
+    """What a file of the bundle must be."""
+
     sha256: Sha256
     size_bytes: Annotated[int, Field(ge=0)]
 
@@ -123,6 +125,8 @@ class Description(_Part):
 
 
 class Manifest(Description):
+    """`manifest.json`."""
+
     format_version: Literal[1]
     version: Sha256
     created: datetime
@@ -138,9 +142,11 @@ class Bundle:
 
     @property
     def model_path(self) -> Path:
+        """The graph."""
         return self.path / MODEL
 
     def read_card(self) -> str:
+        """The model card, Markdown."""
         return (self.path / CARD).read_text(encoding="utf-8")
 
     def read_golden(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -174,7 +180,9 @@ def parse_manifest(data: bytes, where: object) -> Manifest:
         raise BundleError(f"{where}: {field}: {first['msg']}. Export the model again.") from error
     # Checked before any file is opened or fetched: the names become paths and object keys.
     if set(manifest.files) != set(FILES):
-        raise BundleError(f"{where}: files must be {sorted(FILES)}. Found: {sorted(manifest.files)}")
+        raise BundleError(
+            f"{where}: files must be {sorted(FILES)}. Found: {sorted(manifest.files)}"
+        )
     if manifest.version != _version_of(manifest.files):
         raise BundleError(f"{where}: version does not match the files. Export the model again.")
     return manifest
@@ -226,8 +234,7 @@ def write_bundle(path: Path, description: Description, files: Mapping[str, bytes
     Raises:
         BundleError: `path` exists, or a file is missing or foreign.
     """
-    if path.exists():
-        raise BundleError(f"{path} exists. Remove it, or choose another --out.")
+    refuse_existing(path)
     if set(files) != set(FILES):
         raise BundleError(f"A bundle holds {sorted(FILES)}. Received: {sorted(files)}")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -251,6 +258,16 @@ def write_bundle(path: Path, description: Description, files: Mapping[str, bytes
         shutil.rmtree(partial)
         raise
     return read_bundle(path)
+
+
+def refuse_existing(path: Path) -> None:
+    """Say so before hours of work that a bundle could not be written to `path`.
+
+    Raises:
+        BundleError: `path` exists.
+    """
+    if path.exists():
+        raise BundleError(f"{path} exists. Remove it, or choose another --out.")
 
 
 def _describe_file(path: Path) -> FileEntry:

@@ -34,11 +34,12 @@ def draw_lesion(seed: int, size: int, *, irregular: bool = False) -> NDArray[np.
             patch = np.clip(1.5 * _blotches(rng, size, 4), 0, 0.7)[..., None]
             colour = colour * (1 - patch) + np.array(other, float) * patch
     image += inside[..., None] * (colour - image) + rng.normal(0, 2, image.shape)
-    return np.clip(image, 0, 255).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.clip(image, 0, 255).astype(np.uint8)
+    return pixels
 
 
 def _blotches(rng: np.random.Generator, size: int, cells: int) -> NDArray[np.float64]:
-    """Smooth noise of mean 0 and deviation near 1/2, about `cells` blotches across: (size, size)."""
+    """Smooth noise of mean 0 and deviation near 1/2, `cells` blotches across: (size, size)."""
     knots = rng.normal(0, 0.75, (cells + 1, cells + 1))
     at = np.linspace(0, cells, size)
     low = np.minimum(at.astype(int), cells - 1)

@@ -1,7 +1,7 @@
 """Bytes of a photo -> upright RGB -> centre crop -> (S, S, 3) uint8.
 
-The only decode and the only resize of the project: the TFRecord builder, the trainer and the web
-app all cut an image with `read_square`, so a model is served the pixels it was trained on.
+The only decode and the only resize of the project: the TFRecord builder stores what `cut_square`
+gives, the trainer and the web app decode it, so a model is served the pixels it was trained on.
 """
 
 import io
@@ -16,13 +16,14 @@ from PIL import ExifTags, Image, ImageOps
 pi_heif.register_heif_opener()
 
 FORMATS = ("JPEG", "PNG", "WEBP", "HEIF")
-# 50 megapixels hold every current phone's default photo, and an RGB image of that size takes 150 MB.
+# 50 megapixels hold every current phone's default photo, and take 150 MB when decoded.
 MAX_PIXELS = 50_000_000
 # Ours is the stricter limit; Pillow's own would only warn between once and twice its value.
 Image.MAX_IMAGE_PIXELS = None
 # A JPEG is decoded at the smallest scale that leaves the crop twice the result: the mean difference
 # from a full decode is then 0.2 of 255, for 0.6 of the time.
 DRAFT_OVERSAMPLING = 2
+JPEG_QUALITY = 95  # of the cut, with full chroma
 
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
@@ -59,8 +60,16 @@ class TooManyPixelsError(ImageError):
     """More pixels than `MAX_PIXELS`."""
 
 
+class Cut(NamedTuple):
+    """The cut as a TFRecord stores it, and the size of the photo it was cut from."""
+
+    jpeg: bytes  # of the (S, S, 3) square
+    width: int  # of the upright photo, pixels
+    height: int
+
+
 class Square(NamedTuple):
-    """The cut that a model sees, and the size of the photo it was cut from."""
+    """The cut as a model sees it, and the size of the photo it was cut from."""
 
     pixels: NDArray[np.uint8]  # (S, S, 3) RGB, 0..255
     width: int  # of the upright photo, pixels
@@ -68,6 +77,20 @@ class Square(NamedTuple):
 
 
 def read_square(data: bytes, *, size: int, crop_fraction: float) -> Square:
+    """Cut as `cut_square` does, and decode what a TFRecord would hold.
+
+    Serving pays 0.6 ms for the way through JPEG, and sees the very pixels that training saw:
+    without it, quality 95 moved a score by 0.01 in the median, and by 0.2 at most.
+
+    Raises:
+        ImageError, ValueError: as `cut_square`.
+    """
+    cut = cut_square(data, size=size, crop_fraction=crop_fraction)
+    with Image.open(io.BytesIO(cut.jpeg)) as image:
+        return Square(np.asarray(image), cut.width, cut.height)
+
+
+def cut_square(data: bytes, *, size: int, crop_fraction: float) -> Cut:
     """Cut the centre square of side `crop_fraction * min(width, height)`, resized to `size`.
 
     Args:
@@ -90,9 +113,9 @@ def read_square(data: bytes, *, size: int, crop_fraction: float) -> Square:
         image.draft(None, (math.ceil(width / scale), math.ceil(height / scale)))
     try:
         image.load()
-        sideways = image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
+        sideways = _is_sideways(image)
         upright = ImageOps.exif_transpose(_to_rgb(image))
-        pixels = np.asarray(_resize_centre(upright, crop_fraction, size))
+        square = _resize_centre(upright, crop_fraction, size)
     # The decoders are fed hostile bytes and raise whatever they trip over: OSError, SyntaxError,
     # struct.error, zlib.error, RuntimeError among them. Each means that the file is damaged.
     except Exception as error:
@@ -101,7 +124,9 @@ def read_square(data: bytes, *, size: int, crop_fraction: float) -> Square:
         ) from error
     if sideways:
         width, height = height, width
-    return Square(pixels, width, height)
+    jpeg = io.BytesIO()
+    square.save(jpeg, "JPEG", quality=JPEG_QUALITY, subsampling="4:4:4")
+    return Cut(jpeg.getvalue(), width, height)
 
 
 def _open(data: bytes) -> Image.Image:
@@ -133,6 +158,10 @@ def _explain_unreadable(data: bytes) -> ImageError:
         kind = "a DICOM file"
     found = f"This is {kind}, not" if kind else "This is not"
     return UnsupportedImageError(f"{found} a JPEG, PNG, WebP or HEIC photo. Send one of these.")
+
+
+def _is_sideways(image: Image.Image) -> bool:
+    return image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from processing.bundle import BundleError
+from processing.store import StoreError
 from training.errors import TrainingError
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -26,11 +28,16 @@ def main() -> None:
 @click.option(
     "--isic2019", type=_EXISTING_FOLDER, required=True, help="Folder in ISIC 2019's layout."
 )
-@click.option("--size", type=int, required=True, help="Side of the square, pixels.")
 @click.option(
-    "--crop", type=float, required=True, help="Side of the centre crop, of the shorter side."
+    "--size", type=click.IntRange(32, 1024), required=True, help="Side of the square, pixels."
 )
-@click.option("--shards", type=int, default=15, show_default=True)
+@click.option(
+    "--crop",
+    type=click.FloatRange(0, 1, min_open=True),
+    required=True,
+    help="Side of the centre crop, of the shorter side.",
+)
+@click.option("--shards", type=click.IntRange(2), default=15, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the split into shards.")
 @click.option("--out", type=_FOLDER, required=True, help="The data folder to make or finish.")
 def build(isic2019: Path, size: int, crop: float, shards: int, seed: int, out: Path) -> None:
@@ -56,11 +63,13 @@ def build(isic2019: Path, size: int, crop: float, shards: int, seed: int, out: P
     show_default=True,
     help="imagenet, noisy-student, none, or a file.",
 )
-@click.option("--folds", type=int, default=5, show_default=True)
+@click.option("--folds", type=click.IntRange(2), default=5, show_default=True)
 @click.option("--only-fold", type=int, multiple=True, help="Train this fold alone; repeatable.")
-@click.option("--epochs", type=int, default=10, show_default=True)
-@click.option("--batch-size", type=int, default=32, show_default=True)
-@click.option("--learning-rate", type=float, default=4e-4, show_default=True)
+@click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option(
+    "--learning-rate", type=click.FloatRange(0, min_open=True), default=4e-4, show_default=True
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--resume", is_flag=True, help="Go on with a run that exists.")
 def train(data: Path, run: Path, only_fold: tuple[int, ...], resume: bool, **options: Any) -> None:
@@ -69,11 +78,49 @@ def train(data: Path, run: Path, only_fold: tuple[int, ...], resume: bool, **opt
 
     settings = TrainSettings(data=str(data), **options)
     metrics = cross_validate(settings, run, only_fold, resume)
-    auc = metrics["auc"]
+    auc = metrics.auc
     click.echo(
-        f"{run}: {metrics['folds_done']} of {metrics['folds']} folds, {metrics['images']} images, "
-        f"out-of-fold AUC {auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f})"
+        f"{run}: {metrics.folds_done} of {metrics.folds} folds, {metrics.images} images, "
+        f"out-of-fold AUC {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})"
     )
+
+
+@main.command()
+@click.option(
+    "--run", type=_EXISTING_FOLDER, required=True, help="A run with at least one finished fold."
+)
+@click.option(
+    "--test",
+    type=_EXISTING_FOLDER,
+    multiple=True,
+    help="A data folder to report on, apart from the training data; repeatable.",
+)
+@click.option("--out", type=_FOLDER, required=True, help="The bundle to make.")
+def export(run: Path, test: tuple[Path, ...], out: Path) -> None:
+    """Turn a run into a model bundle."""
+    from training.export import export
+
+    manifest = export(run, test, out).manifest
+    for metric in manifest.metrics:
+        estimate = metric.estimate
+        click.echo(
+            f"{metric.dataset}: {metric.name} {estimate.value:.3f} "
+            f"({estimate.low:.3f} to {estimate.high:.3f})"
+        )
+    click.echo(f"{out}: version {manifest.version}")
+
+
+@main.command()
+@click.argument("bundle", type=_EXISTING_FOLDER)
+@click.argument("store")
+def publish(bundle: Path, store: str) -> None:
+    """Upload BUNDLE to STORE (s3://bucket/prefix or a folder) and make it the current one."""
+    from processing.store import open_store
+
+    size_bytes = sum(file.stat().st_size for file in bundle.iterdir())
+    with click.progressbar(length=size_bytes, label="Uploading", file=sys.stderr) as bar:
+        version = open_store(store).publish(bundle, bar.update)
+    click.echo(f"{store}: {version} is current")
 
 
 def run() -> None:
@@ -81,7 +128,7 @@ def run() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         main()
-    except TrainingError as error:
+    except (TrainingError, BundleError, StoreError) as error:
         sys.exit(f"Error: {error}")
 
 

@@ -140,9 +140,7 @@ def _load_by_name(backbone: keras.Model, file: Path) -> None:
     # load_weights(by_name=True) passes over what the file lacks: a backbone that stays random.
     try:
         with h5py.File(file) as content:
-            in_file = set(
-                (content["model_weights"] if "model_weights" in content else content).keys()
-            )
+            in_file = set((content.get("model_weights", content)).keys())
     except OSError as error:
         raise TrainingError(f"--weights: {file} is not an HDF5 weights file ({error}).") from error
     own = (

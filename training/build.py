@@ -7,25 +7,24 @@ A build that was killed left `"complete": false` there, and the same command goe
 import hashlib
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tqdm import tqdm
 
-from training.cut import Cut, cut_jpeg, read_size
+from processing.image import Cut
+from training.cut import cut_file
 from training.errors import TrainingError
 from training.folds import assign_shards
 from training.metadata import DIAGNOSES, SEXES, SITES
-from training.tfrecords import encode_example, write_shard
+from training.tfrecords import encode_example, read_sizes, write_shard
 
 CASES, BUILD = "cases.csv", "build.json"
 _CHUNK = 16  # images handed to a worker at once: enough to hide the hand-over
-
-T = TypeVar("T")
 
 
 class _Record(BaseModel):
@@ -66,14 +65,12 @@ def build(cases: pd.DataFrame, settings: BuildSettings, out: Path) -> Build:
     if _is_finished(out, planned):
         return planned
 
-    with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
-        sizes = _in_parallel(pool, read_size, cases["path"], "headers")
-        cases[["width", "height"]] = list(sizes)
-        cases["patient_code"] = _factorize(cases["patient_id"])
-        out.mkdir(parents=True, exist_ok=True)
-        _write_whole(out / BUILD, planned.model_copy(update={"complete": False}).model_dump_json())
-        _write_whole(out / CASES, cases.drop(columns="patient_code").to_csv(index=False))
-        _write_shards(pool, cases, planned, out)
+    out.mkdir(parents=True, exist_ok=True)
+    _write_whole(out / BUILD, planned.model_copy(update={"complete": False}).model_dump_json())
+    _write_shards(cases, planned, out)
+    sizes = read_sizes([out / name for name in planned.shard_names])
+    cases = cases.merge(sizes, on="image_name", validate="one_to_one")
+    _write_whole(out / CASES, cases.to_csv(index=False))
     _write_whole(out / BUILD, planned.model_dump_json(indent=2))
     return planned
 
@@ -142,29 +139,29 @@ def _is_finished(out: Path, planned: Build) -> bool:
     return found.complete
 
 
-def _write_shards(pool: Any, cases: pd.DataFrame, planned: Build, out: Path) -> None:
+def _write_shards(cases: pd.DataFrame, planned: Build, out: Path) -> None:
     for stale in out.glob(".*.partial"):
         stale.unlink()
+    cases = cases.assign(patient_code=_factorize(cases["patient_id"]))
     missing = [s for s, name in enumerate(planned.shard_names) if not (out / name).exists()]
     todo = cases[cases["shard"].isin(missing)].sort_values("shard", kind="stable")
     size, crop_fraction = planned.settings.size, planned.settings.crop_fraction
-    cut = partial(cut_jpeg, size=size, crop_fraction=crop_fraction)
-    cuts = _in_parallel(pool, cut, todo["path"], "images")
-    for shard, members in todo.groupby("shard"):
-        write_shard(out / planned.shard_names[shard], _encode(members, cuts))
+    cut = partial(cut_file, size=size, crop_fraction=crop_fraction)
+    with (
+        multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool,
+        tqdm(total=len(todo), unit=" images", mininterval=1) as progress,
+    ):
+        cuts = pool.imap(cut, todo["path"], _CHUNK)
+        for shard in missing:
+            members = todo[todo["shard"] == shard]
+            write_shard(out / planned.shard_names[shard], _encode(members, cuts, progress))
 
 
-def _encode(members: pd.DataFrame, cuts: Iterator[Cut]) -> Iterator[bytes]:
-    for case in members.to_dict("records"):
-        yield encode_example(case, next(cuts))
-
-
-def _in_parallel(
-    pool: Any, function: Callable[[str], T], paths: pd.Series, what: str
-) -> Iterator[T]:
-    """`function` of each path, in order, with progress on stderr."""
-    done: Iterable[T] = pool.imap(function, paths, _CHUNK)
-    return iter(tqdm(done, total=len(paths), unit=" " + what, mininterval=1))
+def _encode(members: pd.DataFrame, cuts: Iterator[Cut], progress: tqdm) -> Iterator[bytes]:
+    # The members come first: zip asks for them first, and so takes no cut of the next shard.
+    for case, cut in zip(members.to_dict("records"), cuts, strict=False):
+        yield encode_example(case, cut)
+        progress.update()
 
 
 def _factorize(patient_ids: pd.Series) -> list[int]:

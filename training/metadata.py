@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from processing.bundle import Label
 from training.errors import TrainingError
 
 # One vocabulary over all sources. The order is the code in the TFRecords: append, never reorder.
@@ -86,7 +87,7 @@ def _read_csv(path: Path, columns: list[str]) -> pd.DataFrame:
     missing = [column for column in columns if column not in table]
     if missing:
         raise TrainingError(
-            f"{path}: column {', '.join(missing)} is missing. Found: {', '.join(table)}"
+            f"{path}: column {', '.join(missing)} is missing. Found: {', '.join(table.columns)}"
         )
     if table.empty:
         raise TrainingError(f"{path} has no rows.")
@@ -136,3 +137,23 @@ def _require_all(good: pd.Series, values: pd.Series, path: Path, expected: str) 
             f"{path}, line {values.index[~good.to_numpy()][0]}: {values.name or 'diagnosis'} "
             f"{bad.iloc[0]!r} should be {expected} ({len(bad)} such rows)."
         )
+
+
+LABEL = Label(
+    name="melanoma",
+    covers="melanoma, invasive or in situ",
+    not_covered=(
+        "other skin cancers: basal cell carcinoma, squamous cell carcinoma and actinic keratosis "
+        "count as benign here"
+    ),
+)
+# The strictest licence among the images decides what the model may be used for.
+LICENCE = "CC-BY-NC-4.0: for non-commercial use, with the attribution below"
+ATTRIBUTION = (
+    "HAM10000 (c) ViDIR Group, Department of Dermatology, Medical University of Vienna, "
+    "doi:10.1038/sdata.2018.161, CC-BY-NC 4.0",
+    "ISIC 2017 and ISIC 2018 tasks 1-2, International Skin Imaging Collaboration, "
+    "arXiv:1710.05006 and arXiv:1902.03368, CC-0",
+    "ISIC 2019 also holds BCN_20000, (c) Department of Dermatology, Hospital Clinic de Barcelona, "
+    "arXiv:1908.02288, CC-BY-NC 4.0",
+)

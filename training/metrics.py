@@ -1,5 +1,7 @@
 """AUC, sensitivity and specificity with their 95 % intervals."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
@@ -35,7 +37,7 @@ def auc(target: ArrayLike, score: ArrayLike, group: ArrayLike, seed: int = 0) ->
     return Estimate(value=roc_auc_score(target, score), low=low, high=high)
 
 
-def _resample_groups(group: NDArray, seed: int) -> list[NDArray[np.int64]]:
+def _resample_groups(group: NDArray[Any], seed: int) -> list[NDArray[np.int64]]:
     """`RESAMPLES` arrays of row numbers, each drawing whole groups with replacement."""
     rng = np.random.default_rng(seed)
     _, codes = np.unique(group, return_inverse=True)

@@ -5,13 +5,14 @@
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import tensorflow as tf
 
-from training.cut import Cut
+from processing.image import Cut
 from training.metadata import DIAGNOSES, SEXES, SITES
 
 _BYTES = tf.io.FixedLenFeature([], tf.string)
@@ -31,7 +32,7 @@ FEATURES = {
 }  # fmt: skip
 
 
-def encode_example(case: Mapping[str, Any], cut: Cut) -> bytes:
+def encode_example(case: Mapping[Hashable, Any], cut: Cut) -> bytes:
     """Serialise one row of the table of cases and its cut."""
     age = case["age_approx"]
     features = {
@@ -49,7 +50,8 @@ def encode_example(case: Mapping[str, Any], cut: Cut) -> bytes:
         "group": _bytes(case["group"].encode()),
     }
     example = tf.train.Example(features=tf.train.Features(feature=features))
-    return example.SerializeToString(deterministic=True)
+    serialized: bytes = example.SerializeToString(deterministic=True)
+    return serialized
 
 
 def write_shard(path: Path, examples: Iterable[bytes]) -> None:
@@ -68,6 +70,15 @@ def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     """Parse one record into scalars of `FEATURES`; `image` is still a JPEG."""
     parsed: dict[str, tf.Tensor] = tf.io.parse_single_example(serialized, FEATURES)
     return parsed
+
+
+def read_sizes(shards: Sequence[Path]) -> pd.DataFrame:
+    """Columns image_name, width, height of every record: the source's size, upright, pixels."""
+    keys = ("image_name", "width", "height")
+    records = tf.data.TFRecordDataset([str(shard) for shard in shards]).map(parse_example)
+    rows = records.map(lambda parsed: tuple(parsed[key] for key in keys)).as_numpy_iterator()
+    sizes = pd.DataFrame(rows, columns=list(keys))
+    return sizes.assign(image_name=sizes["image_name"].str.decode("utf-8"))
 
 
 def decode_image(jpeg: tf.Tensor, size: int) -> tf.Tensor:

@@ -18,6 +18,7 @@ import pandas as pd
 import tensorflow as tf
 from pydantic import BaseModel, ConfigDict, Field
 
+from processing.bundle import Estimate
 from training.augment import Augmentation
 from training.build import Build, read_build, read_cases
 from training.dataset import check_shards, make_evaluation_dataset, make_training_dataset
@@ -53,9 +54,20 @@ class TrainSettings(BaseModel):
     seed: int
 
 
+class RunMetrics(BaseModel):
+    """metrics.json: what the finished folds give, pooled."""
+
+    folds_done: int
+    folds: int
+    images: int
+    positives: int
+    auc: Estimate
+    interval_method: str = INTERVAL_METHOD
+
+
 def cross_validate(
     settings: TrainSettings, run: Path, only_folds: Sequence[int], resume: bool
-) -> dict[str, object]:
+) -> RunMetrics:
     """Train the folds of `only_folds` (none given: all) and pool every fold that is done.
 
     Returns:
@@ -74,6 +86,8 @@ def cross_validate(
     unknown = [fold for fold in only_folds if fold not in held_out]
     if unknown:
         raise TrainingError(f"--only-fold {unknown[0]}: folds are 0 to {settings.folds - 1}.")
+    # Before the run folder is made: weights that cannot be had should leave nothing behind.
+    build_model(settings.backbone, built.settings.size, settings.weights, settings.dropout)
     _open_run(run, settings, resume)
     for fold in only_folds or held_out:
         folder = run / f"fold{fold}"
@@ -107,7 +121,7 @@ def train_fold(
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
     )
     shards = [data / name for shard, name in enumerate(built.shard_names) if shard not in held_out]
-    model.fit(
+    history = model.fit(
         make_training_dataset(
             shards, size, settings.batch_size, settings.augmentation, settings.seed + fold
         ),
@@ -122,6 +136,11 @@ def train_fold(
         shuffle=False,  # the data set shuffles its records itself
         verbose=1 if sys.stdout.isatty() else 2,
     )
+    if not np.isfinite(history.history["loss"][-1]):
+        raise TrainingError(
+            f"Fold {fold}: the loss is no longer finite in epoch {history.epoch[-1] + 1}. "
+            "Nothing was saved. Train again with a lower --learning-rate."
+        )
     model.save(folder / MODEL)
     predictions = predict(model, [data / built.shard_names[i] for i in held_out], size)
     predictions.assign(fold=fold).to_csv(folder / OOF, index=False)
@@ -209,17 +228,16 @@ def _make_optimizer(settings: TrainSettings, steps_per_epoch: int) -> keras.opti
     return optimizer
 
 
-def _pool(run: Path, folds: int) -> dict[str, object]:
+def _pool(run: Path, folds: int) -> RunMetrics:
     parts = [pd.read_csv(folder / OOF) for folder in finished_folds(run, folds)]
     pooled = pd.concat(parts, ignore_index=True)
     pooled.to_csv(run / OOF, index=False)
-    metrics: dict[str, object] = {
-        "folds_done": len(parts),
-        "folds": folds,
-        "images": len(pooled),
-        "positives": int(pooled["target"].sum()),
-        "interval_method": INTERVAL_METHOD,
-        "auc": auc(pooled["target"], pooled["logit"], pooled["group"]).model_dump(),
-    }
-    (run / METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
+    metrics = RunMetrics(
+        folds_done=len(parts),
+        folds=folds,
+        images=len(pooled),
+        positives=int(pooled["target"].sum()),
+        auc=auc(pooled["target"], pooled["logit"], pooled["group"]),
+    )
+    (run / METRICS).write_text(metrics.model_dump_json(indent=2) + "\n")
     return metrics

@@ -1,0 +1,40 @@
+"""Archives of drawn lesions, laid out as ISIC publishes its own."""
+
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+from processing.drawing import draw_lesion
+from training.build import BuildSettings
+
+COLUMNS = ["image", "MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK"]
+
+
+def write_isic2019(folder: Path, melanomas: int, nevi: int, side: int = 96, first: int = 0) -> Path:
+    """Drawn lesions in ISIC 2019's layout; every lesion but the first two has two images."""
+    images = folder / "ISIC_2019_Training_Input"
+    images.mkdir(parents=True)
+    truth, facts = [], []
+    for i in range(first, first + melanomas + nevi):
+        melanoma = i < first + melanomas
+        name = f"DRAWN_{i:07d}"
+        Image.fromarray(draw_lesion(i, side, irregular=melanoma)).save(
+            images / f"{name}.jpg", quality=95
+        )
+        truth.append(
+            [name, *("1" if c == ("MEL" if melanoma else "NV") else "0" for c in COLUMNS[1:])]
+        )
+        lesion = "" if i < first + 2 else f"{'M' if melanoma else 'N'}_{i // 2}"
+        facts.append([name, "55.0", "anterior torso", lesion, "female"])
+    pd.DataFrame(truth, columns=COLUMNS).to_csv(
+        folder / "ISIC_2019_Training_GroundTruth.csv", index=False
+    )
+    # In another order than the truth, as nothing promises the same one.
+    pd.DataFrame(
+        facts[::-1], columns=["image", "age_approx", "anatom_site_general", "lesion_id", "sex"]
+    ).to_csv(folder / "ISIC_2019_Training_Metadata.csv", index=False)
+    return folder
+
+
+SETTINGS = BuildSettings(size=64, crop_fraction=0.8, shards=4, seed=0)

@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import pytest
+
+from tests.training.archives import SETTINGS, write_isic2019
+from training.build import build
+from training.metadata import read_isic2019
+from training.train import TrainSettings, cross_validate
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_isic2019(tmp_path_factory.mktemp("isic2019"), melanomas=32, nevi=48)
+
+
+@pytest.fixture(scope="session")
+def data(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("built") / "data64"
+    build(read_isic2019(archive), SETTINGS, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def train_settings(data: Path) -> TrainSettings:
+    return TrainSettings(
+        data=str(data),
+        backbone="EfficientNetLite0",
+        weights="imagenet",
+        folds=2,
+        epochs=2,
+        batch_size=4,
+        learning_rate=1e-3,
+        seed=0,
+    )
+
+
+@pytest.fixture(scope="session")
+def run(train_settings: TrainSettings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of which one fold of two is trained: two epochs on 40 drawn lesions."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    cross_validate(train_settings, folder, only_folds=[0], resume=False)
+    return folder

@@ -1,0 +1,94 @@
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from training.build import read_build, read_cases
+from training.errors import TrainingError
+from training.folds import shards_of_fold
+from training.train import RunMetrics, TrainSettings, cross_validate
+
+
+def test_out_of_fold_predictions_are_of_the_held_out_shards_alone(run: Path, data: Path) -> None:
+    held_out = shards_of_fold(0, 2, len(read_build(data).shard_names))
+    cases = read_cases(data)
+    expected = cases.loc[cases["shard"].isin(held_out), ["image_name", "target", "group"]]
+    oof = pd.read_csv(run / "oof.csv")
+    assert oof.groupby("image_name")["logit"].count().eq(1).all()
+    pd.testing.assert_frame_equal(
+        oof[["image_name", "target", "group"]].sort_values("image_name", ignore_index=True),
+        expected.sort_values("image_name", ignore_index=True),
+    )
+
+
+def test_two_epochs_tell_ragged_lesions_from_round_ones(run: Path) -> None:
+    metrics = RunMetrics.model_validate_json((run / "metrics.json").read_bytes())
+    assert metrics.auc.value > 0.8
+    assert metrics.auc.low <= metrics.auc.value <= metrics.auc.high
+
+
+def test_a_run_folder_holds_what_it_was_asked_and_where_it_ran(
+    run: Path, train_settings: TrainSettings
+) -> None:
+    assert TrainSettings.model_validate_json((run / "config.json").read_bytes()) == train_settings
+    assert {"python", "tensorflow", "keras"} <= set(
+        json.loads((run / "environment.json").read_text())
+    )
+    assert len(pd.read_csv(run / "fold0" / "history.csv")) == train_settings.epochs
+
+
+def test_a_run_that_exists_is_not_trained_over(run: Path, train_settings: TrainSettings) -> None:
+    with pytest.raises(TrainingError, match="exists. Go on with --resume"):
+        cross_validate(train_settings, run, only_folds=[0], resume=False)
+
+
+def test_resume_passes_over_a_fold_that_is_done(run: Path, train_settings: TrainSettings) -> None:
+    before = (run / "fold0" / "model.keras").stat().st_mtime_ns
+    cross_validate(train_settings, run, only_folds=[0], resume=True)
+    assert (run / "fold0" / "model.keras").stat().st_mtime_ns == before
+
+
+def test_resume_with_other_settings_says_which_differ(
+    run: Path, train_settings: TrainSettings
+) -> None:
+    other = train_settings.model_copy(update={"epochs": 3})
+    with pytest.raises(TrainingError, match="epochs 2 there, 3 now"):
+        cross_validate(other, run, only_folds=[0], resume=True)
+
+
+def test_a_fold_that_does_not_exist_is_refused(
+    train_settings: TrainSettings, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match="--only-fold 5: folds are 0 to 1"):
+        cross_validate(train_settings, tmp_path / "run", only_folds=[5], resume=False)
+
+
+def test_a_batch_larger_than_the_fold_is_refused(
+    train_settings: TrainSettings, tmp_path: Path
+) -> None:
+    settings = train_settings.model_copy(update={"batch_size": 1000})
+    with pytest.raises(TrainingError, match="--batch-size 1000"):
+        cross_validate(settings, tmp_path / "run", only_folds=[0], resume=False)
+
+
+def test_a_loss_that_is_no_number_stops_with_a_remedy(
+    train_settings: TrainSettings, tmp_path: Path
+) -> None:
+    settings = train_settings.model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(TrainingError, match="lower --learning-rate"):
+        cross_validate(settings, tmp_path / "run", only_folds=[0], resume=False)
+    assert not (tmp_path / "run" / "fold0" / "model.keras").exists()
+
+
+def test_a_data_set_with_a_shard_of_another_size_is_refused_before_training(
+    train_settings: TrainSettings, data: Path, tmp_path: Path
+) -> None:
+    mixed = Path(shutil.copytree(data, tmp_path / "mixed"))
+    build_json = mixed / "build.json"
+    build_json.write_text(build_json.read_text().replace('"size": 64', '"size": 96'))
+    settings = train_settings.model_copy(update={"data": str(mixed)})
+    with pytest.raises(TrainingError, match="its images are 64x64"):
+        cross_validate(settings, tmp_path / "run", only_folds=[0], resume=False)
+    assert not (tmp_path / "run").exists()

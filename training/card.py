@@ -1,0 +1,88 @@
+"""The model card, written from the same description that becomes the manifest."""
+
+from processing.bundle import Description, Metric
+
+_CARD = """\
+# Model card: {label.name} classifier
+
+## What it is
+
+{backbone} on the centre {input.crop_fraction:.0%} of an image, resized to {input.size} px;
+{training[folds_averaged]} of {settings[folds]} cross-validation folds, averaged.
+
+## What it is for
+
+It helps a person decide whether a spot on the skin deserves a doctor's eye, and gives a clinician
+a second look at a dermoscopic image. It is no diagnosis and no medical device, and a low score is
+no reason to put off a visit: a spot that changes, bleeds or looks unlike the others belongs before
+a doctor whatever this model says.
+
+## What the label covers
+
+`malignant` means {label.covers}. Not covered: {label.not_covered}.
+
+## How good it is
+
+| data | figure | value | 95 % interval |
+|---|---|---|---|
+{metrics}
+
+## Threshold
+
+An image is called malignant from a probability of {point.threshold:.4f}: the operating point
+"{point.name}", chosen on {point.measured_on}.
+No test set chose an epoch, a threshold or the calibration.
+
+## Calibration
+
+probability = sigmoid({calibration.slope:.4f} * logit + ({calibration.intercept:.4f})), fitted on
+{calibration.fitted_on}.
+
+## Training
+
+{data[images]} images with {data[positives]} melanomas, of {data[groups]} patients, lesions or
+single images, none of them in two folds. {settings[epochs]} epochs, batches of
+{settings[batch_size]}, weighted cross-entropy, AdamW at {settings[learning_rate]:g} with warm-up
+and cosine decay, averaged weights, starting weights `{settings[weights]}`, seed {settings[seed]};
+TensorFlow {training[tensorflow]}, Keras {training[keras]}.
+
+## Limits
+
+- Trained on dermoscopic images, taken through a dermatoscope. How it does on plain phone photos
+  has not been measured.
+- It does not know whether a photo shows a lesion at all: it also gives a score for a photo of
+  something else.
+- Skin tones were not recorded in ISIC 2019, so how it does on darker skin could not be measured.
+- The share of melanomas among the training images is higher than among the spots that people worry
+  about, and the probability is calibrated to that share.
+
+## Licence
+
+{licence}.
+
+{attribution}
+"""
+
+
+def render_card(description: Description) -> str:
+    """Markdown of the model card."""
+    training = description.training
+    return _CARD.format(
+        **dict(description)
+        | {
+            "settings": training["settings"],
+            "data": training["data"],
+            "point": description.in_force,
+            "metrics": "\n".join(map(_render_metric, description.metrics)),
+            "attribution": "\n".join(f"- {line}" for line in description.attribution),
+        }
+    )
+
+
+def _render_metric(metric: Metric) -> str:
+    estimate = metric.estimate
+    return (
+        f"| {metric.dataset}: {metric.images} images, {metric.positives} melanomas | {metric.name} "
+        f"| {estimate.value:.3f} | {estimate.low:.3f} to {estimate.high:.3f}, "
+        f"{metric.interval_method} |"
+    )
