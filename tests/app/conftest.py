@@ -1,11 +1,4 @@
-import contextlib
 import io
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -16,22 +9,16 @@ from app.service import EMBEDDED_BUNDLE
 from config.settings import Settings
 from processing.bundle import FILES, Description, read_bundle, write_bundle
 from processing.drawing import draw_lesion
+from tests.gunicorn_server import wait
 
 ROOT = Path(__file__).parents[2]
 JSON = {"Accept": "application/json"}
 
 
-def _wait_until(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def wait_until():
     """A function that waits until `condition()` is true."""
-    return _wait_until
+    return wait
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +35,7 @@ def make_client():
     def make(ready=True, **settings):
         client = create_app(Settings(**settings)).test_client()
         if ready:
-            _wait_until(lambda: client.get("/readyz").status_code == 200)
+            wait(lambda: client.get("/readyz").status_code == 200)
         return client
 
     return make
@@ -103,47 +90,6 @@ def make_bundle(embedded, tmp_path):
         return write_bundle(tmp_path / name, Description.model_validate(fields), contents)
 
     return make
-
-
-@pytest.fixture(scope="session")
-def start_server(tmp_path_factory):
-    """Start gunicorn with some environment on a free port; gives its URL once it is ready."""
-    with contextlib.ExitStack() as running:
-
-        def start(**variables):
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = probe.getsockname()[1]
-            folder = tmp_path_factory.mktemp("server")
-            ours = {name.upper() for name in Settings.model_fields}
-            inherited = {name: value for name, value in os.environ.items() if name not in ours}
-            environment = {"MODEL_CACHE": str(folder / "cache"), "PORT": str(port), **variables}
-            log = running.enter_context((folder / "log").open("w+"))
-            server = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "wsgi:app"],
-                cwd=ROOT,
-                env=inherited | environment,
-                stdout=log,
-                stderr=log,
-            )
-            running.callback(server.wait, 30)
-            running.callback(server.terminate)
-            url = f"http://127.0.0.1:{port}"
-            try:
-                _wait_until(lambda: _is_ready(url))
-            except AssertionError:
-                pytest.fail((folder / "log").read_text())
-            return url
-
-        yield start
-
-
-def _is_ready(url):
-    try:
-        with urllib.request.urlopen(f"{url}/readyz") as response:
-            return response.status == 200
-    except OSError:
-        return False
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,12 @@ import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
+
+from processing.image import read_square
 
 
 def test_the_page_shows_the_form(client):
@@ -37,17 +41,13 @@ def test_the_answer_tells_which_model_gave_it(post, photo, embedded):
     assert model["specificity"]["value"] == point.specificity.value
 
 
-def test_the_probability_is_the_graphs_for_the_golden_images(post, embedded):
-    images, probabilities = embedded.read_golden()
-    size = embedded.manifest.input.size
-    for pixels, expected in zip(images, probabilities, strict=True):
-        side = round(size / embedded.manifest.input.crop_fraction)
-        canvas = Image.new("RGB", (side, side))
-        canvas.paste(Image.fromarray(pixels), ((side - size) // 2,) * 2)
-        file = io.BytesIO()
-        canvas.save(file, "PNG")
-        (image,) = post(file.getvalue()).json["images"]
-        assert image["probability"] == pytest.approx(expected, abs=1e-3)
+def test_the_probability_is_the_graphs_for_the_pixels_of_the_cut(post, photo, embedded):
+    wanted = embedded.manifest.input
+    square = read_square(photo, size=wanted.size, crop_fraction=wanted.crop_fraction)
+    graph = Interpreter(str(embedded.model_path)).get_signature_runner("serve")
+    (image,) = post(photo).json["images"]
+    expected = graph(images=square.pixels[np.newaxis])["probability"][0]
+    assert image["probability"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_predict_answers_with_the_page(post, photo, embedded):

@@ -1,0 +1,66 @@
+"""The app as it runs in production, for the tests that want the real process."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from config.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+
+
+def wait(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Return once `condition()` is true; fail the test if it is not within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """Start gunicorn with some environment on a free port; gives its URL once it is ready."""
+    with contextlib.ExitStack() as running:
+
+        def start(**variables: str) -> str:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+            folder = tmp_path_factory.mktemp("server")
+            ours = {name.upper() for name in Settings.model_fields}
+            inherited = {name: value for name, value in os.environ.items() if name not in ours}
+            environment = {"MODEL_CACHE": str(folder / "cache"), "PORT": str(port), **variables}
+            log = running.enter_context((folder / "log").open("w+"))
+            server = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", "wsgi:app"],
+                cwd=ROOT,
+                env=inherited | environment,
+                stdout=log,
+                stderr=log,
+            )
+            running.callback(server.wait, 30)
+            running.callback(server.terminate)
+            url = f"http://127.0.0.1:{port}"
+            try:
+                wait(lambda: _is_ready(url))
+            except AssertionError:
+                pytest.fail((folder / "log").read_text())
+            return url
+
+        yield start
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz") as response:
+            return response.status == 200
+    except OSError:
+        return False
