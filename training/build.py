@@ -46,6 +46,7 @@ class Build(_Record):
     settings: BuildSettings
     cases_sha256: str  # of the table of cases: which images, targets, groups and shards
     complete: bool
+    sources: dict[str, int]  # images of each
     images: int
     positives: int
     groups: int
@@ -110,6 +111,7 @@ def _plan(cases: pd.DataFrame, settings: BuildSettings) -> Build:
         settings=settings,
         cases_sha256=hashlib.sha256(table.encode()).hexdigest(),
         complete=True,
+        sources={str(name): int(n) for name, n in cases["source"].value_counts().items()},
         images=len(cases),
         positives=int(cases["target"].sum()),
         groups=cases["group"].nunique(),

@@ -1,6 +1,7 @@
 """The model card, written from the same description that becomes the manifest."""
 
 from processing.bundle import Description, Metric
+from training.metadata import SOURCES
 
 _CARD = """\
 # Model card: {label.name} classifier
@@ -40,11 +41,12 @@ probability = sigmoid({calibration.slope:.4f} * logit + ({calibration.intercept:
 
 ## Training
 
-{data[images]} images with {data[positives]} melanomas, of {data[groups]} patients, lesions or
-single images, none of them in two folds. {settings[epochs]} epochs, batches of
-{settings[batch_size]}, weighted cross-entropy, AdamW at {settings[learning_rate]:g} with warm-up
-and cosine decay, averaged weights, starting weights `{settings[weights]}`, seed {settings[seed]};
-TensorFlow {training[tensorflow]}, Keras {training[keras]}.
+{data[images]} images ({sources}) with {data[positives]} melanomas, of {data[groups]} patients,
+lesions or single images, none of them in two folds; each fold's model saw all but the fold that it
+is judged on. {settings[epochs]} epochs, batches of {settings[batch_size]}, weighted cross-entropy,
+AdamW at {settings[learning_rate]:g} with warm-up and cosine decay, averaged weights, starting
+weights `{settings[weights]}`, seed {settings[seed]}; TensorFlow {training[tensorflow]}, Keras
+{training[keras]}.
 
 ## Limits
 
@@ -72,6 +74,9 @@ def render_card(description: Description) -> str:
         | {
             "settings": training["settings"],
             "data": training["data"],
+            "sources": ", ".join(
+                f"{SOURCES[k]}: {n}" for k, n in training["data"]["sources"].items()
+            ),
             "point": description.in_force,
             "metrics": "\n".join(map(_render_metric, description.metrics)),
             "attribution": "\n".join(f"- {line}" for line in description.attribution),

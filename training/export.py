@@ -260,7 +260,7 @@ def _describe_training(settings: TrainSettings, built: Build, folds: int) -> dic
         "settings": settings.model_dump(mode="json", exclude={"data"}),
         "folds_averaged": folds,
         "data": built.model_dump(
-            mode="json", include={"settings", "images", "positives", "groups"}
+            mode="json", include={"settings", "sources", "images", "positives", "groups"}
         ),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,

@@ -139,6 +139,7 @@ def _require_all(good: pd.Series, values: pd.Series, path: Path, expected: str) 
         )
 
 
+SOURCES = {"isic2019": "ISIC 2019 training set or a part of it"}
 LABEL = Label(
     name="melanoma",
     covers="melanoma, invasive or in situ",
