@@ -32,7 +32,7 @@ def render_page(**context: Any) -> str:
 
 
 def describe_answer(answer: Answer, manifest: Manifest) -> dict[str, Any]:
-    """What the API says of one photo. The heatmap is None where nothing raised the score."""
+    """What the API says of one photo."""
     heatmap = None if answer.cam is None else draw_heatmap(answer.cam, manifest.input.size)
     return {
         "assessable": answer.assessable,

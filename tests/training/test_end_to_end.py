@@ -81,7 +81,7 @@ def test_model_tells_the_version_that_came_from_s3(
     published: tuple[str, Path], start_server: Callable[..., str]
 ) -> None:
     uri, folder = published
-    url = start_server(MODEL_URI=uri, WEB_CONCURRENCY="2")
+    url = start_server(MODEL_URI=uri)
     request = urllib.request.Request(f"{url}/model", headers={"Accept": "application/json"})
     with urllib.request.urlopen(request) as answer:
         assert json.load(answer)["version"] == read_bundle(folder).manifest.version
