@@ -25,10 +25,11 @@ _PALETTE = (
 def draw_heatmap(cam: NDArray[np.float32], size: int) -> bytes:
     """A transparent PNG of size by size pixels, stronger where the photo raised the score more.
 
-    cam: (h, w), what each location adds to the logit. Levels run from the weakest location of this
-    photo to the strongest; where all are equal nothing is drawn.
+    cam: (h, w), what each location adds to the logit. Levels run from the median location of this
+    photo to the strongest, so that half of it stays clear; where all are equal nothing is drawn.
     """
-    levels = (cam - cam.min()) / max(np.ptp(cam), np.finfo(np.float32).tiny)
+    above = np.maximum(cam - np.median(cam), 0)
+    levels = above / max(above.max(), np.finfo(np.float32).tiny)
     smooth = Image.fromarray(levels).resize((size, size), Image.Resampling.BICUBIC)
     # 64 steps on a palette with transparency: half of the bytes of RGBA, in a fifth of the time.
     indices = np.clip(np.asarray(smooth) * 255, 0, 255).astype(np.uint8) & 0b11111100
