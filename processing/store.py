@@ -1,0 +1,343 @@
+"""Where bundles live: an S3 bucket or a folder.
+
+<root>/bundles/<version>/...   never changed once its manifest is there
+<root>/current.json            the version in force and those before it
+
+The files are stored first, then the manifest, then the pointer moves, if nobody else moved it
+meanwhile: who follows the pointer finds a whole bundle at any time.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock
+from pydantic import BaseModel, ValidationError
+
+from processing.bundle import (
+    FILES,
+    MANIFEST,
+    Bundle,
+    BundleError,
+    Sha256,
+    parse_manifest,
+    read_bundle,
+    verify_file,
+)
+
+POINTER = "current.json"
+ROLLBACK_DEPTH = 20
+LOCK_TIMEOUT_SECONDS = 600
+NOT_WHOLE = "This version is not whole: roll back, or delete its folder and publish it again."
+_PARTIAL = ".partial-"
+
+Progress = Callable[[int], object]
+
+
+class StoreError(Exception):
+    """A store that cannot be read or written; the text says what is wrong and what to do."""
+
+
+class Published(BaseModel, frozen=True):
+    """A version in a store; the manifest's hash vouches for it, and the manifest for the files."""
+
+    version: Sha256
+    manifest_sha256: Sha256
+
+
+class Pointer(Published, frozen=True):
+    """What `current.json` says: the version in force, and those before it, the newest last."""
+
+    previous: tuple[Published, ...] = ()
+
+    @property
+    def history(self) -> tuple[Published, ...]:
+        """The versions that were in force, and last the one that is."""
+        current = Published(version=self.version, manifest_sha256=self.manifest_sha256)
+        return (*self.previous, current)
+
+
+def fetch_bundle(uri: str, cache: Path) -> Bundle:
+    """The verified bundle at `uri`: a bundle's folder, a store's folder, or s3://BUCKET/PREFIX.
+
+    What comes from S3 lies in folder `cache`; processes that start at once download once.
+
+    Raises:
+        StoreError: the store cannot be read, or what it has in force is not whole.
+        BundleError: the bundle in the folder is not whole.
+    """
+    with disk_faults_explained():
+        is_bundle = (Path(uri) / MANIFEST).is_file()
+    if is_bundle:
+        return read_bundle(Path(uri))
+    store = open_store(uri)
+    return store.open_version(store.read_pointer(), cache)
+
+
+def open_store(uri: str) -> "Store":
+    """The store at s3://BUCKET/PREFIX or in a folder.
+
+    Raises:
+        StoreError: `uri` is neither, the folder does not exist, or AWS's settings are wrong.
+    """
+    if not uri.startswith("s3:") and "://" not in uri:
+        return _FolderStore(uri)
+    match = re.fullmatch(r"s3://([^/]+)/*(.*?)/*", uri)
+    if match is None:
+        raise StoreError(f"{uri} is no store. Give s3://BUCKET/PREFIX or a folder.")
+    # Here, as boto3 costs 85 ms and 16 MB that an app with its model on disk need not pay.
+    from processing.s3 import S3Store
+
+    return S3Store(uri.rstrip("/"), bucket=match[1], prefix=match[2])
+
+
+class Store(ABC):
+    """Bundles under one root: the algorithm, but not how bytes get there and back."""
+
+    def __init__(self, uri: str):
+        self.uri = uri
+
+    @abstractmethod
+    def list_versions(self) -> list[str]:
+        """The versions that have a manifest, in the order in which they were stored."""
+
+    @abstractmethod
+    def open_version(self, published: Published, cache: Path) -> Bundle:
+        """Verify a version, and have it in `cache` unless it lies on this machine's disk already.
+
+        Raises:
+            StoreError: the version is not whole, or the store cannot be read.
+            BundleError: its manifest is of another format.
+        """
+
+    @abstractmethod
+    def _read(self, key: str) -> tuple[bytes, str] | None:
+        """Content and tag of an object, or None if there is none."""
+
+    @abstractmethod
+    def _write(self, key: str, content: bytes, tag: str | None) -> bool:
+        """Write an object if it still has `tag` (None: if there is none), else return False."""
+
+    @abstractmethod
+    def _add(self, bundle: Bundle, progress: Progress | None) -> None:
+        """Store the files, then the manifest."""
+
+    def read_pointer(self) -> Pointer:
+        """The version in force, and those before it.
+
+        Raises:
+            StoreError: nothing was published, or the pointer cannot be read.
+        """
+        pointer, _ = self._read_pointer()
+        if pointer is None:
+            raise StoreError(
+                f"{self.uri} has no {POINTER}: nothing was published there yet. "
+                f"Run python -m training publish BUNDLE {self.uri}"
+            )
+        return pointer
+
+    def publish(self, path: Path, progress: Progress | None = None) -> str:
+        """Store the bundle in folder `path`, put it in force, and return its version.
+
+        A version that is there already is verified, and never written again. `progress` is called
+        from any thread with the number of bytes just stored, of all that the manifest lists.
+
+        Raises:
+            BundleError: the bundle is not whole.
+            StoreError: someone else published meanwhile, or the store cannot be written.
+        """
+        bundle = read_bundle(path)
+        pointer, tag = self._read_pointer()
+        if self._read(bundle_key(bundle.manifest.version, MANIFEST)) is None:
+            self._add(bundle, progress)
+        published = self._find(bundle)
+        self._check(published)
+        history = pointer.history if pointer else ()
+        if history[-1:] != (published,):
+            self._move_pointer((*history, published), tag)
+        return published.version
+
+    def rollback(self) -> str:
+        """Put the version before the one in force back in force, and return it.
+
+        Raises:
+            StoreError: there is none, it is not whole, or someone else published meanwhile.
+        """
+        pointer, tag = self._read_pointer()
+        if pointer is None or not pointer.previous:
+            raise StoreError(f"{self.uri} has no earlier version to roll back to.")
+        self._check(pointer.previous[-1])
+        self._move_pointer(pointer.previous, tag)
+        return pointer.previous[-1].version
+
+    def _read_pointer(self) -> tuple[Pointer | None, str | None]:
+        found = self._read(POINTER)
+        if found is None:
+            return None, None
+        try:
+            return Pointer.model_validate_json(found[0]), found[1]
+        except ValidationError as error:
+            fault = error.errors()[0]
+            field = ".".join(map(str, fault["loc"])) or "content"
+            raise StoreError(
+                f"{self.uri}/{POINTER} is not valid: {field}: {fault['msg']}. "
+                "Delete it and publish a bundle again."
+            ) from error
+
+    def _move_pointer(self, history: tuple[Published, ...], tag: str | None) -> None:
+        previous = history[-1 - ROLLBACK_DEPTH : -1]
+        pointer = Pointer(**history[-1].model_dump(), previous=previous)
+        if self._write(POINTER, pointer.model_dump_json(indent=2).encode(), tag):
+            return
+        # A write whose answer got lost is sent again, and then meets its own result.
+        if self._read_pointer()[0] != pointer:
+            raise StoreError(
+                f"Someone else published to {self.uri} meanwhile, and theirs stays in force. "
+                f"Look at it, and repeat the command if {pointer.version} is to replace it."
+            )
+
+    def _find(self, bundle: Bundle) -> Published:
+        key = bundle_key(bundle.manifest.version, MANIFEST)
+        found = self._read(key)
+        if found is None:
+            raise StoreError(f"{self.uri}/{key} is missing. {NOT_WHOLE}")
+        manifest = parse_manifest(found[0], f"{self.uri}/{key}")
+        # Exporting a model twice gives two manifests that differ in the time alone.
+        if manifest != bundle.manifest.model_copy(update={"created": manifest.created}):
+            raise StoreError(
+                f"{self.uri}/{key} says other things of the same files, and what is published "
+                "never changes. Say it in the model card too, and export the bundle again."
+            )
+        return Published(version=manifest.version, manifest_sha256=_sha256(found[0]))
+
+    def _check(self, published: Published) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            self.open_version(published, Path(folder))
+
+
+class _FolderStore(Store):
+    def __init__(self, uri: str):
+        super().__init__(uri)
+        self._root = Path(uri)
+        with disk_faults_explained():
+            if not uri or not self._root.is_dir():
+                raise StoreError(f"{uri!r} is not a folder. Create it, or correct the path.")
+
+    def list_versions(self) -> list[str]:
+        manifests = list(self._root.glob(bundle_key("[!.]*", MANIFEST)))
+        manifests.sort(key=lambda path: path.stat().st_mtime_ns)
+        return [path.parent.name for path in manifests]
+
+    def open_version(self, published: Published, cache: Path) -> Bundle:
+        folder = self._root / bundle_key(published.version)
+        return verify_version(published, folder, where=str(folder))
+
+    def _read(self, key: str) -> tuple[bytes, str] | None:
+        with disk_faults_explained(), suppress(FileNotFoundError):
+            content = (self._root / key).read_bytes()
+            return content, _sha256(content)
+        return None
+
+    def _write(self, key: str, content: bytes, tag: str | None) -> bool:
+        with locked(self._root):
+            found = self._read(key)
+            if (found and found[1]) != tag:
+                return False
+            partial = self._root / (_PARTIAL + key)
+            partial.write_bytes(content)
+            _sync(partial)
+            partial.replace(self._root / key)
+        return True
+
+    def _add(self, bundle: Bundle, progress: Progress | None) -> None:
+        folder = self._root / bundle_key(bundle.manifest.version)
+        with locked(self._root):
+            if folder.exists():  # another publisher was first; `publish` looks at what is there
+                return
+            folder.parent.mkdir(exist_ok=True)
+            with filling(folder) as partial:
+                for name in (*FILES, MANIFEST):
+                    shutil.copyfile(bundle.path / name, partial / name)
+                    if progress and name in bundle.manifest.files:
+                        progress(bundle.manifest.files[name].size_bytes)
+
+
+def bundle_key(version: str, *name: str) -> str:
+    """The key of a version, or of one file of it, below a store's root."""
+    return "/".join(("bundles", version, *name))
+
+
+def verify_version(published: Published, folder: Path, where: str) -> Bundle:
+    """Compare every byte in `folder` with what was published; faults are told of `where`.
+
+    Raises:
+        StoreError: something is missing or damaged.
+        BundleError: the manifest is of another format.
+    """
+    try:
+        content = (folder / MANIFEST).read_bytes()
+    except OSError as error:
+        raise StoreError(f"{where}/{MANIFEST} cannot be read. {NOT_WHOLE}") from error
+    if _sha256(content) != published.manifest_sha256:
+        raise StoreError(f"{where}/{MANIFEST} is not the one that was published. {NOT_WHOLE}")
+    manifest = parse_manifest(content, f"{where}/{MANIFEST}")
+    for name, entry in manifest.files.items():
+        try:
+            verify_file(folder / name, entry)
+        except BundleError as error:
+            raise StoreError(f"{where}/{name} is missing or damaged. {NOT_WHOLE}") from error
+    return Bundle(folder, manifest)
+
+
+@contextmanager
+def filling(folder: Path) -> Iterator[Path]:
+    """A new folder that takes the place of `folder` once filled; the caller holds the lock."""
+    for stale in folder.parent.glob(f"{_PARTIAL}*"):  # left by a process that was killed
+        shutil.rmtree(stale)
+    partial = folder.with_name(_PARTIAL + folder.name)
+    partial.mkdir()
+    try:
+        yield partial
+        for path in partial.iterdir():
+            _sync(path)
+        if folder.exists():  # a damaged copy: a whole one would not be replaced
+            shutil.rmtree(folder)
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial)
+        raise
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of `folder`, which is made if need be."""
+    with disk_faults_explained():
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock", timeout=LOCK_TIMEOUT_SECONDS):
+            yield
+
+
+@contextmanager
+def disk_faults_explained() -> Iterator[None]:
+    """Turn what the disk refuses into a StoreError."""
+    try:
+        yield
+    except OSError as error:  # the lock's timeout is one too
+        raise StoreError(
+            f"{error}. Check the rights, the free space, and that no other process hangs."
+        ) from error
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _sync(path: Path) -> None:
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())

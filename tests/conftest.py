@@ -1,0 +1,168 @@
+"""Real parts that several tests share: an S3 server, and bundles to put there."""
+
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import pytest
+from botocore.exceptions import BotoCoreError, ClientError
+
+from processing.bundle import (
+    CARD,
+    GOLDEN,
+    MODEL,
+    Bundle,
+    Calibration,
+    Description,
+    Estimate,
+    Input,
+    Label,
+    OperatingPoint,
+    write_bundle,
+)
+
+pytest_plugins = ["tests.gunicorn_server"]
+
+START_TIMEOUT_SECONDS = 30
+ACCESS_KEY, SECRET_KEY = "testkey", "testsecret123"
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A running SeaweedFS, and the tests' own access to it."""
+
+    port: int
+    endpoint: str
+    client: Any  # a boto3 client, to make buckets and to damage what is in them
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A SeaweedFS server on free ports of this machine, alone for this test session."""
+    folder = tmp_path_factory.mktemp("seaweedfs")
+    port = _free_port()
+    endpoint = f"http://127.0.0.1:{port}"
+    session = boto3.Session(ACCESS_KEY, SECRET_KEY, region_name="us-east-1")
+    client = session.client("s3", endpoint_url=endpoint)
+    log = folder / "weed.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            _weed_command(folder, port), cwd=folder, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        _wait_until_up(client, process, log)
+        yield S3Server(port, endpoint, client)
+    finally:
+        client.close()
+        process.kill()  # its data goes with it, and an orderly end takes two seconds
+        process.wait()
+
+
+def _weed_command(folder: Path, s3_port: int) -> list[str]:
+    credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
+    actions = ["Admin", "Read", "List", "Tagging", "Write"]
+    identity = {"name": "tests", "credentials": credentials, "actions": actions}
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    (folder / "data").mkdir()
+    weed = Path(sys.executable).with_name("weed.exe" if os.name == "nt" else "weed")
+    ports = [f"-{part}.port={_free_port()}" for part in ("master", "volume", "filer", "admin")]
+    return [
+        *(str(weed), "mini", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+        *(*ports, f"-s3.port={s3_port}", f"-s3.config={folder / 's3.json'}"),
+        *("-master.telemetry=false", "-admin.ui=false", "-webdav=false"),
+        *("-s3.port.iceberg=0", "-s3.port.lance=0"),
+    ]
+
+
+def _free_port() -> int:
+    """A port that is free, and so is the one 10000 above it, which SeaweedFS takes for gRPC."""
+    while True:
+        # Both lie below the range from which the system takes ports for outgoing connections.
+        port = random.randrange(12_000, 22_000)
+        try:
+            with (
+                socket.create_server(("127.0.0.1", port)),
+                socket.create_server(("127.0.0.1", port + 10_000)),
+            ):
+                return port
+        except OSError:
+            continue
+
+
+def _wait_until_up(client: Any, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            client.list_buckets()
+            return
+        except (BotoCoreError, ClientError):
+            time.sleep(0.2)
+    raise RuntimeError(f"SeaweedFS did not start:\n{log.read_text()}")
+
+
+@pytest.fixture
+def s3(seaweedfs: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S3Server:
+    """The S3 server, with AWS's environment variables pointing to it."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    # No keys from this machine's own settings, nor from a cloud that it may run in.
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", seaweedfs.endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    return seaweedfs
+
+
+@pytest.fixture
+def bucket(s3: S3Server) -> str:
+    """A new, empty bucket."""
+    name = f"test-{uuid4().hex}"
+    s3.client.create_bucket(Bucket=name)
+    return name
+
+
+DESCRIPTION = Description(
+    backbone="none",
+    input=Input(size=8, crop_fraction=1.0),
+    label=Label(name="malignant", covers="melanoma", not_covered="everything else"),
+    operating_points=(
+        OperatingPoint(
+            name="default",
+            threshold=0.5,
+            sensitivity=Estimate(value=0.8, low=0.7, high=0.9),
+            specificity=Estimate(value=0.7, low=0.6, high=0.8),
+            measured_on="nothing",
+        ),
+    ),
+    operating_point="default",
+    calibration=Calibration(slope=1.0, intercept=0.0, fitted_on="nothing"),
+    metrics=(),
+    licence="CC0-1.0",
+    attribution=(),
+    training={},
+)
+
+
+@pytest.fixture
+def drawn_bundle(tmp_path: Path) -> Callable[..., Bundle]:
+    """A function that writes a bundle around any bytes; enough where no model is run."""
+
+    def write(model: bytes = b"model", **changes: object) -> Bundle:
+        description = DESCRIPTION.model_copy(update=changes)
+        files = {MODEL: model, GOLDEN: b"golden", CARD: b"# Card\n"}
+        return write_bundle(tmp_path / f"{uuid4().hex}.bundle", description, files)
+
+    return write

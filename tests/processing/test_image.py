@@ -1,0 +1,460 @@
+import io
+import random
+import subprocess
+import sys
+import warnings
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pillow_heif
+import pytest
+from PIL import Image
+
+from processing.drawing import draw_lesion
+from processing.image import (
+    MAX_PIXELS,
+    MAX_WEBP_PIXELS,
+    AnimatedImageError,
+    BrokenImageError,
+    ImageError,
+    TooManyPixelsError,
+    UnsupportedImageError,
+    cut_square,
+    read_square,
+)
+from tests.processing.photos import (
+    BEST_HEIC,
+    encode,
+    encode_png16,
+    encode_vast_png,
+    make_picture,
+    turn,
+)
+
+KINDS = ["JPEG", "PNG", "WEBP", "HEIC"]
+REPOSITORY = Path(__file__).parents[2]
+# What the cut's own JPEG (quality 95) and a HEIC may change in smooth pictures, of 255.
+CODING_NOISE = 6
+
+
+def read(data: bytes, size: int = 40, crop_fraction: float = 1.0):
+    """The pixels, as numbers that can be subtracted."""
+    return read_square(data, size=size, crop_fraction=crop_fraction).pixels.astype(int)
+
+
+def difference(a, b) -> int:
+    return int(np.abs(a - b).max())
+
+
+# Every kind of file.
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_gives_the_same_pixels(kind):
+    picture = make_picture()
+
+    square = read_square(encode(picture, kind), size=40, crop_fraction=1.0)
+
+    assert square.pixels.shape == (40, 40, 3)
+    assert square.pixels.dtype == np.uint8
+    assert (square.width, square.height) == picture.size
+    centre = np.asarray(picture)[:, 10:50].astype(int)
+    assert difference(square.pixels, centre) <= CODING_NOISE
+
+
+def test_what_is_served_is_what_a_tfrecord_holds():
+    data = encode(Image.fromarray(draw_lesion(1, 300)), "PNG")
+
+    cut = cut_square(data, size=64, crop_fraction=0.6)
+    square = read_square(data, size=64, crop_fraction=0.6)
+
+    stored = np.asarray(Image.open(io.BytesIO(cut.jpeg)))
+    assert (stored == square.pixels).all()
+    assert cut[1:] == square[1:] == (300, 300)
+
+
+@pytest.mark.parametrize("options", [{"comment": b"Jane Doe"}, {"exif": b"Exif\0\0Jane Doe"}])
+def test_the_cut_says_nothing_of_the_patient(options):
+    data = encode(make_picture(), "JPEG", **options)
+
+    assert b"Jane Doe" in data
+    assert b"Jane Doe" not in cut_square(data, size=8, crop_fraction=1.0).jpeg
+
+
+def test_multi_picture_jpeg_gives_its_first_picture():
+    other = Image.new("RGB", (60, 40), "lime")
+    data = encode(make_picture(), "MPO", save_all=True, append_images=[other], quality=95)
+
+    assert Image.open(io.BytesIO(data)).format == "MPO"
+    assert difference(read(data), read(encode(make_picture(), "PNG"))) <= CODING_NOISE
+
+
+# Orientation.
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", KINDS)
+def test_orientation_is_applied_once(kind, orientation):
+    picture = make_picture()
+    turned, exif = turn(picture, orientation)
+
+    square = read_square(encode(turned, kind, exif=exif), size=40, crop_fraction=1.0)
+
+    assert (square.width, square.height) == picture.size
+    upright = read(encode(picture, kind))
+    assert difference(square.pixels, upright) <= 3  # JPEG and HEIC code the turned pixels
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "HEIC"])
+def test_orientation_is_applied_to_a_transparent_picture(kind, orientation):
+    picture = make_picture(mode="RGBA")
+    picture.putalpha(make_picture(mode="L"))
+    turned, exif = turn(picture, orientation)
+
+    upright = read(encode(picture, kind))
+    assert difference(read(encode(turned, kind, exif=exif)), upright) <= CODING_NOISE
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_orientation_is_applied_to_a_jpeg_decoded_at_reduced_scale(orientation):
+    picture = make_picture(600, 400)
+    turned, exif = turn(picture, orientation)
+
+    square = read_square(encode(turned, "JPEG", exif=exif), size=40, crop_fraction=1.0)
+
+    assert (square.width, square.height) == (600, 400)
+    assert difference(square.pixels, read(encode(picture, "PNG"))) <= CODING_NOISE
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_orientation_that_does_not_exist_is_ignored(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = make_picture()
+
+    assert difference(read(encode(picture, "PNG", exif=exif)), read(encode(picture, "PNG"))) == 0
+
+
+# Modes.
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "HEIC"])
+def test_greyscale_becomes_rgb(kind):
+    grey = make_picture(mode="L")
+    data = encode(grey.convert("RGB") if kind == "WEBP" else grey, kind)  # WebP knows no grey
+
+    pixels = read(data)
+
+    assert difference(pixels, read(encode(grey.convert("RGB"), "PNG"))) <= 2
+
+
+def test_black_and_white_becomes_rgb():
+    picture = make_picture(mode="1")
+
+    assert (read(encode(picture, "PNG")) == read(encode(picture.convert("RGB"), "PNG"))).all()
+
+
+def test_cmyk_becomes_rgb():
+    picture = make_picture(mode="CMYK")
+
+    pixels = read(encode(picture, "JPEG"))
+
+    assert difference(pixels, read(encode(make_picture(), "PNG"))) <= CODING_NOISE
+
+
+def test_palette_becomes_rgb():
+    picture = make_picture().quantize(16)
+
+    assert (read(encode(picture, "PNG")) == read(encode(picture.convert("RGB"), "PNG"))).all()
+
+
+@pytest.mark.parametrize(
+    ("channels", "expected"), [((0x80FF,), (0x80,) * 3), ((0xFFFF, 0x4000, 0x00FF), (255, 64, 0))]
+)
+def test_16_bits_become_8(channels, expected):
+    pixels = np.full((20, 20, len(channels)), channels, np.uint16)
+    if len(channels) == 1:
+        pixels = pixels[..., 0]
+
+    assert difference(read(encode_png16(pixels), size=8), np.array(expected)) <= 1
+
+
+def test_10_bit_heic_becomes_8():
+    picture = make_picture()
+    wide = np.asarray(picture).astype("<u2") << 8
+    file = io.BytesIO()
+    pillow_heif.encode("RGB;16", picture.size, wide.tobytes(), file, **BEST_HEIC)
+
+    assert difference(read(file.getvalue()), read(encode(picture, "PNG"))) <= CODING_NOISE
+
+
+WHITE, RED, PINK = (255, 255, 255), (255, 0, 0), (255, 127, 127)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "HEIC"])
+@pytest.mark.parametrize(("alpha", "expected"), [(0, WHITE), (255, RED), (128, PINK)])
+def test_what_is_transparent_becomes_white(alpha, expected, kind):
+    picture = Image.new("RGBA", (32, 32), (*RED, alpha))
+
+    assert difference(read(encode(picture, kind), size=8), np.array(expected)) <= 3
+
+
+def test_transparent_grey_becomes_white():
+    picture = Image.new("LA", (20, 20), (0, 0))
+
+    assert difference(read(encode(picture, "PNG"), size=8), np.array(WHITE)) == 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "transparency"),
+    [("P", 0, 0), ("P", 1, 1), ("P", 1, b"\xff\x00"), ("RGB", RED, RED), ("L", 7, 7), ("1", 0, 0)],
+)
+def test_transparent_colour_becomes_white(mode, colour, transparency):
+    picture = Image.new(mode, (20, 20), colour)
+    if mode == "P":
+        picture.putpalette((0, 255, 0, *RED))
+    data = encode(picture, "PNG", transparency=transparency)
+
+    assert difference(read(data, size=8), np.array(WHITE)) == 0
+
+
+# The cut.
+
+
+def bordered(width: int, height: int, side: int) -> bytes:
+    """A white square of that side in the centre of black."""
+    picture = Image.new("RGB", (width, height), "black")
+    left, top = (width - side) // 2, (height - side) // 2
+    picture.paste("white", (left, top, left + side, top + side))
+    return encode(picture, "PNG")
+
+
+@pytest.mark.parametrize(("width", "height"), [(100, 60), (60, 100), (60, 60)])
+def test_cut_is_the_centre_square(width, height):
+    white = read(bordered(width, height, side=30), size=30, crop_fraction=0.5)
+    assert difference(white, np.array(WHITE)) == 0
+
+    # Two pixels less white, and the border shows on every side.
+    pixels = read(bordered(width, height, side=28), size=30, crop_fraction=0.5)
+    for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
+        assert edge.max() < 64
+
+
+@pytest.mark.parametrize(("width", "height"), [(101, 67), (67, 101), (100, 67), (33, 33)])
+@pytest.mark.parametrize("crop_fraction", [1.0, 0.61])
+def test_cut_of_odd_sizes_stays_in_the_centre(width, height, crop_fraction):
+    picture = make_picture(width, height)
+    mirrored = picture.transpose(Image.Transpose.ROTATE_180)
+
+    pixels = read(encode(picture, "PNG"), 16, crop_fraction)
+    back = read(encode(mirrored, "PNG"), 16, crop_fraction)[::-1, ::-1]
+
+    assert difference(pixels, back) <= 3  # the cut's JPEG codes other blocks
+
+
+@pytest.mark.parametrize(("width", "height"), [(5000, 3), (3, 5000), (1, 1), (1, 2), (2, 1)])
+@pytest.mark.parametrize("crop_fraction", [1.0, 0.01])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_extreme_sizes_are_cut(width, height, crop_fraction, kind):
+    data = encode(Image.new("RGB", (width, height), (200, 100, 50)), kind)
+
+    square = read_square(data, size=24, crop_fraction=crop_fraction)
+
+    assert (square.width, square.height) == (width, height)
+    assert difference(square.pixels.astype(int), np.array((200, 100, 50))) <= 3
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_size_out_of_range_is_the_programmers_fault(size):
+    with pytest.raises(ValueError, match=f"size must be at least 1. Received: {size}"):
+        read(encode(make_picture(), "PNG"), size=size)
+
+
+@pytest.mark.parametrize("crop_fraction", [0, -0.5, 1.01, float("nan")])
+def test_crop_fraction_out_of_range_is_the_programmers_fault(crop_fraction):
+    with pytest.raises(ValueError, match=r"crop_fraction must be in \(0, 1\]. Received: "):
+        read(encode(make_picture(), "PNG"), crop_fraction=crop_fraction)
+
+
+# Decoding at reduced scale.
+
+
+@pytest.fixture(scope="module")
+def photo() -> tuple[bytes, bytes]:
+    """A photo as JPEG, and what a full decode of that makes of it as PNG."""
+    drawn = Image.fromarray(draw_lesion(3, 1000, irregular=True)).resize((2400, 2000))
+    file = encode(drawn, "JPEG", quality=92)
+    return file, encode(Image.open(io.BytesIO(file)), "PNG", compress_level=1)
+
+
+@pytest.mark.parametrize(
+    ("size", "crop_fraction"), [(500, 1.0), (300, 1.0), (224, 1.0), (125, 1.0), (128, 0.6)]
+)
+def test_decode_at_reduced_scale_is_close_to_a_full_one(size, crop_fraction, photo):
+    reduced, full = (read(data, size, crop_fraction) for data in photo)
+
+    error = np.abs(reduced - full)
+    assert 0 < error.mean() < 0.7  # 0.2 of it, but for the rounding in the cut's own JPEG
+    assert error.max() <= 8
+
+
+@pytest.mark.parametrize(("size", "crop_fraction"), [(501, 1.0), (384, 0.7), (224, 0.4)])
+def test_decode_is_full_where_the_cut_needs_it(size, crop_fraction, photo):
+    reduced, full = (read(data, size, crop_fraction) for data in photo)
+
+    assert difference(reduced, full) == 0
+
+
+# Too many pixels.
+
+PEAK_MEMORY = """
+import resource, sys
+from processing import image
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+data = sys.stdin.buffer.read()
+before = peak()
+try:
+    image.read_square(data, size=8, crop_fraction=1.0)
+    told = None
+except image.TooManyPixelsError as error:
+    told = error
+print(told, peak() - before, sep="|")
+"""
+
+
+def read_in_new_process(data: bytes, setting: str = "") -> tuple[str, int]:
+    """The error's text, and the megabytes by which the process's memory grew at its peak."""
+    pytest.importorskip("resource", reason="Windows does not tell a process's peak memory")
+    command = [sys.executable, "-c", PEAK_MEMORY.replace("\ndata", f"\n{setting}\ndata", 1)]
+    done = subprocess.run(command, input=data, cwd=REPOSITORY, capture_output=True, check=True)
+    told, megabytes = done.stdout.decode().split("|")
+    return told, int(megabytes)
+
+
+def test_small_file_of_100_megapixels_is_refused_before_it_is_decoded():
+    data = encode_vast_png(10_000)
+    assert len(data) < 13_000
+
+    told, megabytes = read_in_new_process(data)
+    assert told == "The image has more than 50 megapixels. Send a smaller copy."
+    assert megabytes < 10
+
+    # Without the cap, the measurement does see what decoding costs.
+    told, megabytes = read_in_new_process(data, "image.MAX_PIXELS = 10**9")
+    assert told == "None"
+    assert megabytes > 100
+
+
+def declare(kind: str, width: int, height: int) -> bytes:
+    """A small file whose header claims another size."""
+    if kind == "JPEG":
+        data = encode(make_picture(), kind)
+        at = data.index(b"\xff\xc0") + 5
+        return data[:at] + height.to_bytes(2) + width.to_bytes(2) + data[at + 4 :]
+    if kind == "WEBP":
+        data = encode(make_picture(), kind)
+        at = data.index(b"VP8L") + 9
+        bits = int.from_bytes(data[at : at + 4], "little") >> 28 << 28
+        bits |= (width - 1) | (height - 1) << 14
+        return data[:at] + bits.to_bytes(4, "little") + data[at + 4 :]
+    data = encode(make_picture(64, 64), kind)
+    at = data.index(b"ispe") + 8
+    return data[:at] + width.to_bytes(4) + height.to_bytes(4) + data[at + 8 :]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "HEIC"])
+def test_every_kind_is_refused_before_it_is_decoded(kind):
+    told, megabytes = read_in_new_process(declare(kind, 16_000, 16_000))
+
+    assert "megapixels. Send a smaller copy" in told
+    assert megabytes < 20
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit"), [("JPEG", MAX_PIXELS), ("WEBP", MAX_WEBP_PIXELS), ("HEIC", MAX_PIXELS)]
+)
+def test_cap_is_on_width_times_height(kind, limit):
+    width = limit // 4000
+
+    with pytest.raises(TooManyPixelsError, match=f"{limit // 1_000_000} megapixels"):
+        read(declare(kind, width + 1, 4000))
+    with suppress(BrokenImageError):  # the claim is allowed, but it is not true
+        read(declare(kind, width, 4000))
+
+
+# Files that cannot be used.
+
+
+def test_empty_file_is_refused():
+    with pytest.raises(BrokenImageError, match="is empty. Choose the photo again"):
+        read(b"")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("part", [0.5, 0.9])
+def test_truncated_file_is_refused(kind, part):
+    data = encode(Image.fromarray(draw_lesion(1, 200)), kind)
+
+    with pytest.raises(BrokenImageError, match="Send the original file again"):
+        read(data[: int(part * len(data))])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_file_cut_off_in_its_header_is_refused_as_broken(kind):
+    with pytest.raises(BrokenImageError, match="Send the original file again"):
+        read(encode(make_picture(), kind)[:24])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_animation_is_refused(kind):
+    frames = [make_picture(), make_picture().transpose(Image.Transpose.ROTATE_180)]
+
+    with pytest.raises(AnimatedImageError, match="is animated. Send a single still photo"):
+        read(encode(frames[0], kind, save_all=True, append_images=frames[1:]))
+
+
+def make_gif() -> bytes:
+    frames = [make_picture(), make_picture().transpose(Image.Transpose.ROTATE_180)]
+    return encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (make_gif, "a GIF"),
+        (lambda: encode(make_picture(), "TIFF"), "a TIFF"),
+        (lambda: b"MM\0*" + bytes(100), "a TIFF"),
+        (lambda: encode(make_picture(), "BMP"), "a BMP"),
+        (lambda: encode(make_picture(), "PDF"), "a PDF document"),
+        (lambda: bytes(128) + b"DICM" + bytes(100), "a DICOM file"),
+        (lambda: b"PK\x03\x04" + bytes(100), "a ZIP archive"),
+    ],
+)
+def test_file_of_another_kind_is_named(make, name):
+    with pytest.raises(UnsupportedImageError, match=f"This is {name}.*Send one of these"):
+        read(make())
+
+
+@pytest.mark.parametrize(
+    "data", [b"just a text, renamed to .jpg", b"\0", b"<svg/>", random.Random(1).randbytes(5000)]
+)
+def test_file_that_is_no_image_is_refused(data):
+    with pytest.raises(UnsupportedImageError, match="This is not a JPEG, PNG, WebP or HEIC photo"):
+        read(data)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_damage_does_more_than_be_reported(kind):
+    """A file with random bytes replaced gives a square or an ImageError, and nothing else."""
+    whole = encode(make_picture(), kind, exif=turn(make_picture(), 6)[1])
+    rng = random.Random(kind)
+    for _ in range(150):
+        data = bytearray(whole)
+        for _ in range(rng.choice([1, 3, 30])):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, about metadata
+            with suppress(ImageError):
+                assert read(bytes(data), size=8).shape == (8, 8, 3)
