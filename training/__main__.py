@@ -74,9 +74,11 @@ def build(isic2019: Path, size: int, crop: float, shards: int, seed: int, out: P
 @click.option("--resume", is_flag=True, help="Go on with a run that exists.")
 def train(data: Path, run: Path, only_fold: tuple[int, ...], resume: bool, **options: Any) -> None:
     """Cross-validate EfficientNet on a data folder."""
+    from training.build import read_build
     from training.train import TrainSettings, cross_validate
 
-    settings = TrainSettings(data=str(data), **options)
+    data_sha256 = read_build(data).cases_sha256
+    settings = TrainSettings(data=str(data), data_sha256=data_sha256, **options)
     metrics = cross_validate(settings, run, only_fold, resume)
     auc = metrics.auc
     click.echo(

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from processing.image import Cut
 from training.cut import cut_file
 from training.errors import TrainingError
+from training.files import write_whole
 from training.folds import assign_shards
 from training.metadata import DIAGNOSES, SEXES, SITES
 from training.tfrecords import encode_example, read_sizes, write_shard
@@ -67,12 +68,12 @@ def build(cases: pd.DataFrame, settings: BuildSettings, out: Path) -> Build:
         return planned
 
     out.mkdir(parents=True, exist_ok=True)
-    _write_whole(out / BUILD, planned.model_copy(update={"complete": False}).model_dump_json())
+    write_whole(out / BUILD, planned.model_copy(update={"complete": False}).model_dump_json())
     _write_shards(cases, planned, out)
     sizes = read_sizes([out / name for name in planned.shard_names])
     cases = cases.merge(sizes, on="image_name", validate="one_to_one")
-    _write_whole(out / CASES, cases.to_csv(index=False))
-    _write_whole(out / BUILD, planned.model_dump_json(indent=2))
+    write_whole(out / CASES, cases.to_csv(index=False))
+    write_whole(out / BUILD, planned.model_dump_json(indent=2))
     return planned
 
 
@@ -142,7 +143,7 @@ def _is_finished(out: Path, planned: Build) -> bool:
 
 
 def _write_shards(cases: pd.DataFrame, planned: Build, out: Path) -> None:
-    for stale in out.glob(".*.partial"):
+    for stale in out.glob(".partial-*"):
         stale.unlink()
     cases = cases.assign(patient_code=_factorize(cases["patient_id"]))
     missing = [s for s, name in enumerate(planned.shard_names) if not (out / name).exists()]
@@ -170,9 +171,3 @@ def _factorize(patient_ids: pd.Series) -> list[int]:
     """Number of each patient in the order of appearance; -1 where the patient is not known."""
     codes, _ = pd.factorize(patient_ids.mask(patient_ids == ""))
     return list(codes)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}.partial")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)

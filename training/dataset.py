@@ -22,6 +22,11 @@ def make_training_dataset(
 
     Every epoch has its own order and its own draws; the same seed repeats them.
     """
+
+    def augment(batch: dict[str, tf.Tensor], step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        draw = tf.stack([tf.constant(seed, tf.int64), step])
+        return augment_batch(batch["image"], augmentation, draw), batch["target"]
+
     records = (
         _read_records(shards)
         .shuffle(SHUFFLE_RECORDS, seed=seed)
@@ -29,16 +34,10 @@ def make_training_dataset(
         .map(lambda record: _decode(record, size), tf.data.AUTOTUNE, deterministic=True)
         .batch(batch_size, drop_remainder=True)
     )
+    steps = tf.data.Dataset.counter()
     return (
-        tf.data.Dataset.zip((records, tf.data.Dataset.counter()))
-        .map(
-            lambda batch, step: (
-                augment_batch(batch["image"], augmentation, tf.stack([tf.int64.min + seed, step])),
-                batch["target"],
-            ),
-            tf.data.AUTOTUNE,
-            deterministic=True,
-        )
+        tf.data.Dataset.zip((records, steps))
+        .map(augment, tf.data.AUTOTUNE, deterministic=True)
         .prefetch(tf.data.AUTOTUNE)
     )
 

@@ -35,7 +35,7 @@ from training.errors import TrainingError
 from training.metadata import ATTRIBUTION, LABEL, LICENCE
 from training.metrics import INTERVAL_METHOD, auc, sensitivity, specificity
 from training.train import MODEL as KERAS_MODEL
-from training.train import OOF, TrainSettings, finished_folds, read_settings
+from training.train import TrainSettings, finished_folds, read_oof, read_settings
 
 SIGNATURE = "serve"
 _GOLDEN_LESIONS = 4  # of each kind
@@ -57,10 +57,12 @@ def export(run: Path, tests: Sequence[Path], out: Path) -> Bundle:
     settings = read_settings(run)
     data = Path(settings.data)
     built = read_build(data)
+    if built.cases_sha256 != settings.data_sha256:
+        raise TrainingError(f"{data} is no longer the data set that {run} was trained on.")
     for test in tests:
         _check_test(test, data, built.settings.size)
     folders = finished_folds(run, settings.folds)
-    oof = pd.concat([pd.read_csv(folder / OOF) for folder in folders], ignore_index=True)
+    oof = read_oof(run, settings.folds)
     oof_name = (
         f"out-of-fold predictions, {len(folders)} of {settings.folds} folds: {len(oof)} images, "
         f"{oof['target'].sum()} melanomas"
@@ -257,7 +259,7 @@ def _pack_golden(images: NDArray[np.uint8], probability: NDArray[np.float32]) ->
 
 def _describe_training(settings: TrainSettings, built: Build, folds: int) -> dict[str, Any]:
     return {
-        "settings": settings.model_dump(mode="json", exclude={"data"}),
+        "settings": settings.model_dump(mode="json", exclude={"data", "data_sha256"}),
         "folds_averaged": folds,
         "data": built.model_dump(
             mode="json", include={"settings", "sources", "images", "positives", "groups"}

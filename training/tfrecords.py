@@ -13,6 +13,7 @@ import pandas as pd
 import tensorflow as tf
 
 from processing.image import Cut
+from training.files import replacing
 from training.metadata import DIAGNOSES, SEXES, SITES
 
 _BYTES = tf.io.FixedLenFeature([], tf.string)
@@ -56,14 +57,9 @@ def encode_example(case: Mapping[Hashable, Any], cut: Cut) -> bytes:
 
 def write_shard(path: Path, examples: Iterable[bytes]) -> None:
     """Write serialised examples to `path`: under a temporary name, then renamed."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with tf.io.TFRecordWriter(str(partial)) as writer:
-            for example in examples:
-                writer.write(example)
-        partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, tf.io.TFRecordWriter(str(partial)) as writer:
+        for example in examples:
+            writer.write(example)
 
 
 def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -23,6 +23,7 @@ from training.augment import Augmentation
 from training.build import Build, read_build, read_cases
 from training.dataset import check_shards, make_evaluation_dataset, make_training_dataset
 from training.errors import TrainingError
+from training.files import replacing, write_whole
 from training.folds import shards_of_fold
 from training.metrics import INTERVAL_METHOD, auc
 from training.model import build_model
@@ -32,7 +33,7 @@ _log = logging.getLogger(__name__)
 CONFIG, ENVIRONMENT, METRICS, OOF, MODEL = (
     "config.json", "environment.json", "metrics.json", "oof.csv", "model.keras",
 )  # fmt: skip
-EMA_MOMENTUM = 0.995  # an average over the last 200 steps or so
+EMA_SHARE = 0.1  # the weights are averaged over about the last tenth of the steps
 
 
 class TrainSettings(BaseModel):
@@ -41,6 +42,7 @@ class TrainSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     data: str
+    data_sha256: str  # of its table of cases
     backbone: str
     weights: str
     folds: Annotated[int, Field(ge=2)]
@@ -141,9 +143,11 @@ def train_fold(
             f"Fold {fold}: the loss is no longer finite in epoch {history.epoch[-1] + 1}. "
             "Nothing was saved. Train again with a lower --learning-rate."
         )
-    model.save(folder / MODEL)
+    with replacing(folder / MODEL) as partial:
+        model.save(partial)
     predictions = predict(model, [data / built.shard_names[i] for i in held_out], size)
-    predictions.assign(fold=fold).to_csv(folder / OOF, index=False)
+    # Last: a fold counts as done once these are there.
+    write_whole(folder / OOF, predictions.assign(fold=fold).to_csv(index=False))
 
 
 def predict(model: keras.Model, shards: Sequence[Path], size: int) -> pd.DataFrame:
@@ -188,6 +192,13 @@ def finished_folds(run: Path, folds: int) -> list[Path]:
     return done
 
 
+def read_oof(run: Path, folds: int) -> pd.DataFrame:
+    """Out-of-fold predictions of every finished fold: those of `predict`, and fold."""
+    text = {"image_name": str, "group": str}
+    parts = [pd.read_csv(folder / OOF, dtype=text) for folder in finished_folds(run, folds)]
+    return pd.concat(parts, ignore_index=True)
+
+
 def _open_run(run: Path, settings: TrainSettings, resume: bool) -> None:
     if (run / CONFIG).exists():
         before = read_settings(run)
@@ -209,35 +220,38 @@ def _open_run(run: Path, settings: TrainSettings, resume: bool) -> None:
         "keras": keras.__version__,
         "numpy": np.__version__,
     }
-    (run / ENVIRONMENT).write_text(json.dumps(environment, indent=2) + "\n")
-    (run / CONFIG).write_text(settings.model_dump_json(indent=2) + "\n")
+    write_whole(run / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
+    write_whole(run / CONFIG, settings.model_dump_json(indent=2) + "\n")
 
 
 def _make_optimizer(settings: TrainSettings, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    steps = settings.epochs * steps_per_epoch
     warmup = round(settings.warmup_epochs * steps_per_epoch)
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,
         warmup_target=settings.learning_rate,
         warmup_steps=warmup,
-        decay_steps=max(1, settings.epochs * steps_per_epoch - warmup),
+        decay_steps=max(1, steps - warmup),
     )
     optimizer = keras.optimizers.AdamW(
-        schedule, weight_decay=settings.weight_decay, use_ema=True, ema_momentum=EMA_MOMENTUM
+        schedule,
+        weight_decay=settings.weight_decay,
+        use_ema=True,
+        ema_momentum=max(0.0, 1 - 1 / (EMA_SHARE * steps)),
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 
 
 def _pool(run: Path, folds: int) -> RunMetrics:
-    parts = [pd.read_csv(folder / OOF) for folder in finished_folds(run, folds)]
-    pooled = pd.concat(parts, ignore_index=True)
-    pooled.to_csv(run / OOF, index=False)
+    pooled = read_oof(run, folds)
+    write_whole(run / OOF, pooled.to_csv(index=False))
     metrics = RunMetrics(
-        folds_done=len(parts),
+        folds_done=pooled["fold"].nunique(),
         folds=folds,
         images=len(pooled),
         positives=int(pooled["target"].sum()),
         auc=auc(pooled["target"], pooled["logit"], pooled["group"]),
     )
-    (run / METRICS).write_text(metrics.model_dump_json(indent=2) + "\n")
+    write_whole(run / METRICS, metrics.model_dump_json(indent=2) + "\n")
     return metrics

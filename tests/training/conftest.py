@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.archives import SETTINGS, write_isic2019
-from training.build import build
+from training.build import build, read_build
 from training.metadata import read_isic2019
 from training.train import TrainSettings, cross_validate
 
@@ -24,6 +24,7 @@ def data(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train_settings(data: Path) -> TrainSettings:
     return TrainSettings(
         data=str(data),
+        data_sha256=read_build(data).cases_sha256,
         backbone="EfficientNetLite0",
         weights="imagenet",
         folds=2,

@@ -53,7 +53,7 @@ def test_a_build_that_was_killed_goes_on_to_the_same_bytes(
     names = read_build(copy).shard_names
     planned = (copy / "build.json").read_text()
     (copy / "build.json").write_text(planned.replace('"complete": true', '"complete": false'))
-    (copy / names[1]).rename(copy / f".{names[1]}.partial")
+    (copy / names[1]).rename(copy / f".partial-{names[1]}")
     (copy / "cases.csv").unlink()
     before = (copy / names[0]).stat().st_mtime_ns
     build(read_isic2019(archive), SETTINGS, copy)

@@ -50,6 +50,14 @@ def test_resume_passes_over_a_fold_that_is_done(run: Path, train_settings: Train
     assert (run / "fold0" / "model.keras").stat().st_mtime_ns == before
 
 
+def test_resume_on_a_data_set_that_was_built_anew_is_refused(
+    run: Path, train_settings: TrainSettings
+) -> None:
+    rebuilt = train_settings.model_copy(update={"data_sha256": "0" * 64})
+    with pytest.raises(TrainingError, match="--resume with other settings: data_sha256"):
+        cross_validate(rebuilt, run, only_folds=[0], resume=True)
+
+
 def test_resume_with_other_settings_says_which_differ(
     run: Path, train_settings: TrainSettings
 ) -> None:
