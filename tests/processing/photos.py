@@ -48,7 +48,6 @@ def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 def encode_heic(image: Image.Image, **options: Any) -> bytes:
     """As phones do it: an orientation goes both into the Exif data and into the HEIF box."""
-    # Not Image.save: registering pillow_heif there would replace pi_heif, which serving uses.
     file = io.BytesIO()
     pillow_heif.encode(image.mode, image.size, image.tobytes(), file, **(BEST_HEIC | options))
     return file.getvalue()

@@ -448,12 +448,12 @@ def test_file_that_is_no_image_is_refused(data):
         read(data)
 
 
-def test_heic_that_would_end_the_process_is_refused():
-    """In a process of its own, since no exception tells when the guard against it is gone."""
+def test_heic_with_a_damaged_item_type_does_not_end_the_process():
+    """It did with pi-heif 1.4.0; in a process of its own, since no exception would tell."""
     data = encode(make_picture(), "HEIC", exif=turn(make_picture(), 1)[1])
     told, _ = read_in_new_process(data.replace(b"\0\0Exif\0", b"\0\0Exi\xff\0", 1))
 
-    assert "its header cannot be read. Send the original file again" in told
+    assert told == "None"
 
 
 @pytest.mark.parametrize("kind", KINDS)
