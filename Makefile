@@ -23,7 +23,7 @@ bench: $(DEV)/.installed
 browser:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { \
 	  sudo=$$(test "$$(id -u)" = 0 || echo sudo); \
-	  $$sudo apt-get update -qq && $$sudo apt-get install -qq -y chromium >/dev/null; } || \
+	  $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y chromium >/dev/null; } || \
 	echo "No browser could be installed: the tests of the page will skip."
 
 $(SERVING)/.installed: requirements.txt

@@ -127,7 +127,8 @@ def publish(bundle: Path, store: str) -> None:
 
 def run() -> None:
     """Run the command line; a fault that the user can mend is one line, not a traceback."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("training").setLevel(logging.INFO)
     try:
         main()
     except (TrainingError, BundleError, StoreError) as error:

@@ -5,6 +5,7 @@ A build that was killed left `"complete": false` there, and the same command goe
 """
 
 import hashlib
+import logging
 import multiprocessing
 import os
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ from training.metadata import DIAGNOSES, SEXES, SITES
 from training.tfrecords import encode_example, read_sizes, write_shard
 
 CASES, BUILD = "cases.csv", "build.json"
+_log = logging.getLogger(__name__)
+
 _CHUNK = 16  # images handed to a worker at once: enough to hide the hand-over
 
 
@@ -62,6 +65,7 @@ def build(cases: pd.DataFrame, settings: BuildSettings, out: Path) -> Build:
         TrainingError: an image cannot be used, or `out` holds something else.
     """
     cases = cases.sort_values("image_name", ignore_index=True)
+    _log.info("Sharing out %d images over %d shards", len(cases), settings.shards)
     cases["shard"] = assign_shards(cases, settings.shards, settings.seed)
     planned = _plan(cases, settings)
     if _is_finished(out, planned):

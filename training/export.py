@@ -1,6 +1,7 @@
 """A run's folds -> one graph -> a bundle that carries its own proof."""
 
 import io
+import logging
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,8 @@ from training.metrics import INTERVAL_METHOD, auc, sensitivity, specificity
 from training.train import MODEL as KERAS_MODEL
 from training.train import TrainSettings, finished_folds, read_oof, read_settings
 
+_log = logging.getLogger(__name__)
+
 SIGNATURE = "serve"
 _GOLDEN_LESIONS = 4  # of each kind
 _CHECKED_IMAGES = 64
@@ -72,16 +75,20 @@ def export(run: Path, tests: Sequence[Path], out: Path) -> Bundle:
     points = choose_operating_points(oof["target"].to_numpy(), probability, oof_name)
     threshold = next(point.threshold for point in points if point.name == IN_FORCE)
 
+    _log.info("Loading %d models", len(folders))
     models = [keras.models.load_model(folder / KERAS_MODEL) for folder in folders]
     graph = ServingGraph(models, calibration, built.settings.size)
     metrics = _measure("out-of-fold", oof, probability, threshold)
     for test in tests:
+        _log.info("Predicting test set %s", test)
         predictions = _predict_test(test, graph)
         metrics += _measure(
             f"test set {test.name}", predictions, predictions["probability"].to_numpy(), threshold
         )
 
+    _log.info("Converting to LiteRT")
     model = _convert(graph)
+    _log.info("Comparing it with Keras on %d images", _CHECKED_IMAGES)
     _check(model, graph, data, built)
     images = draw_golden_images(built.settings.size)
     description = Description(

@@ -94,7 +94,7 @@ def cross_validate(
     for fold in only_folds or held_out:
         folder = run / f"fold{fold}"
         if (folder / OOF).exists():
-            _log.info("fold %d is done already", fold)
+            _log.info("Fold %d is done already", fold)
             continue
         train_fold(settings, built, fold, held_out[fold], folder)
     return _pool(run, settings.folds)
@@ -104,6 +104,7 @@ def train_fold(
     settings: TrainSettings, built: Build, fold: int, held_out: Sequence[int], folder: Path
 ) -> None:
     """Train on all shards but `held_out`; save the model and its predictions for those."""
+    _log.info("Fold %d of %d", fold, settings.folds)
     keras.utils.set_random_seed(settings.seed + fold)
     data, size = Path(settings.data), built.settings.size
     cases = read_cases(data)
@@ -145,6 +146,7 @@ def train_fold(
         )
     with replacing(folder / MODEL) as partial:
         model.save(partial)
+    _log.info("Predicting the held-out images of fold %d", fold)
     predictions = predict(model, [data / built.shard_names[i] for i in held_out], size)
     # Last: a fold counts as done once these are there.
     write_whole(folder / OOF, predictions.assign(fold=fold).to_csv(index=False))
