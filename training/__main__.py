@@ -26,7 +26,16 @@ def main() -> None:
 
 @main.command()
 @click.option(
-    "--isic2019", type=_EXISTING_FOLDER, required=True, help="Folder in ISIC 2019's layout."
+    "--isic2019",
+    type=_EXISTING_FOLDER,
+    multiple=True,
+    help="Folder in ISIC 2019's layout; repeatable.",
+)
+@click.option(
+    "--isic2020",
+    type=_EXISTING_FOLDER,
+    multiple=True,
+    help="Folder in ISIC 2020's layout; repeatable.",
 )
 @click.option(
     "--size", type=click.IntRange(32, 1024), required=True, help="Side of the square, pixels."
@@ -40,16 +49,24 @@ def main() -> None:
 @click.option("--shards", type=click.IntRange(2), default=15, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the split into shards.")
 @click.option("--out", type=_FOLDER, required=True, help="The data folder to make or finish.")
-def build(isic2019: Path, size: int, crop: float, shards: int, seed: int, out: Path) -> None:
+def build(
+    isic2019: tuple[Path, ...],
+    isic2020: tuple[Path, ...],
+    size: int,
+    crop: float,
+    shards: int,
+    seed: int,
+    out: Path,
+) -> None:
     """Cut images into TFRecord shards."""
     from training.build import BuildSettings, build
-    from training.metadata import read_isic2019
+    from training.metadata import read_archives
 
     settings = BuildSettings(size=size, crop_fraction=crop, shards=shards, seed=seed)
-    built = build(read_isic2019(isic2019), settings, out)
+    built = build(read_archives(isic2019, isic2020), settings, out)
     click.echo(
-        f"{out}: {built.images} images, {built.positives} melanomas, {built.groups} lesions, "
-        f"{shards} shards of {size} px"
+        f"{out}: {built.images} images, {built.positives} melanomas, {built.groups} patients or "
+        f"lesions, {shards} shards of {size} px"
     )
 
 

@@ -22,8 +22,8 @@ from training.cut import cut_file
 from training.errors import TrainingError
 from training.files import write_whole
 from training.folds import assign_shards
-from training.metadata import DIAGNOSES, SEXES, SITES
 from training.tfrecords import encode_example, read_sizes, write_shard
+from training.vocabulary import DIAGNOSES, SEXES, SITES
 
 CASES, BUILD = "cases.csv", "build.json"
 _log = logging.getLogger(__name__)

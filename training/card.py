@@ -1,7 +1,7 @@
 """The model card, written from the same description that becomes the manifest."""
 
 from processing.bundle import Description, Metric
-from training.metadata import SOURCES
+from training.vocabulary import SOURCES
 
 _CARD = """\
 # Model card: {label.name} classifier
@@ -75,7 +75,7 @@ def render_card(description: Description) -> str:
             "settings": training["settings"],
             "data": training["data"],
             "sources": ", ".join(
-                f"{SOURCES[k]}: {n}" for k, n in training["data"]["sources"].items()
+                f"{SOURCES[k].title}: {n}" for k, n in training["data"]["sources"].items()
             ),
             "point": description.in_force,
             "metrics": "\n".join(map(_render_metric, description.metrics)),

@@ -33,10 +33,10 @@ from training.calibrate import IN_FORCE, calibrate, choose_operating_points, fit
 from training.card import render_card
 from training.dataset import check_shards, make_evaluation_dataset
 from training.errors import TrainingError
-from training.metadata import ATTRIBUTION, LABEL, LICENCE
 from training.metrics import INTERVAL_METHOD, auc, sensitivity, specificity
 from training.train import MODEL as KERAS_MODEL
 from training.train import TrainSettings, finished_folds, read_oof, read_settings
+from training.vocabulary import LABEL, LICENCE, SOURCES
 
 _log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def export(run: Path, tests: Sequence[Path], out: Path) -> Bundle:
         calibration=calibration,
         metrics=tuple(metrics),
         licence=LICENCE,
-        attribution=ATTRIBUTION,
+        attribution=tuple(line for name in built.sources for line in SOURCES[name].attribution),
         training=_describe_training(settings, built, len(folders)),
     )
     files = {

@@ -1,33 +1,53 @@
 """ISIC metadata -> one table of cases, one row per image."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from processing.bundle import Label
 from training.errors import TrainingError
+from training.vocabulary import DIAGNOSES, SEXES, SITES
 
-# One vocabulary over all sources. The order is the code in the TFRecords: append, never reorder.
-SEXES = ("female", "male")
-SITES = (
-    "head/neck", "lower extremity", "oral/genital", "palms/soles", "torso", "upper extremity",
-)  # fmt: skip
-DIAGNOSES = (
-    "melanoma", "nevus", "basal cell carcinoma", "actinic keratosis", "benign keratosis",
-    "dermatofibroma", "vascular lesion", "squamous cell carcinoma",
-)  # fmt: skip
-
-_ISIC2019_DIAGNOSES = dict(
-    zip(("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC"), DIAGNOSES, strict=True)
-) | {"UNK": ""}
+_ISIC2019_DIAGNOSES = {
+    "MEL": "melanoma",
+    "NV": "nevus",
+    "BCC": "basal cell carcinoma",
+    "AK": "actinic keratosis",
+    "BKL": "benign keratosis",
+    "DF": "dermatofibroma",
+    "VASC": "vascular lesion",
+    "SCC": "squamous cell carcinoma",
+    "UNK": "unknown",
+}
+_DIAGNOSES = {diagnosis: diagnosis for diagnosis in DIAGNOSES} | {"unknown": ""}
 # ISIC 2020 has one torso only.
-_ISIC2019_SITES = {site: site for site in SITES} | {
+_SITES = {site: site for site in SITES} | {
     "anterior torso": "torso",
     "posterior torso": "torso",
     "lateral torso": "torso",
 }
+
+
+def read_archives(isic2019: Sequence[Path], isic2020: Sequence[Path]) -> pd.DataFrame:
+    """Read any number of archives into one table of cases; see `read_isic2019` for its columns.
+
+    Raises:
+        TrainingError: as the readers, or two archives hold an image of the same name.
+    """
+    tables = [*map(read_isic2019, isic2019), *map(read_isic2020, isic2020)]
+    if not tables:
+        raise TrainingError("No images: give at least one --isic2019 or --isic2020.")
+    cases = pd.concat(tables, ignore_index=True)
+    twice = cases[cases["image_name"].duplicated(keep=False)].sort_values("image_name")
+    if len(twice):
+        first, second = twice["path"].iloc[:2]
+        raise TrainingError(
+            f"{first} and {second} have one name ({len(twice) // 2} such pairs). Leave one "
+            "archive out, or remove the rows from one of them."
+        )
+    return cases
 
 
 def read_isic2019(folder: Path) -> pd.DataFrame:
@@ -49,30 +69,89 @@ def read_isic2019(folder: Path) -> pd.DataFrame:
     )
     _require_same_images(truth, truth_path, facts, facts_path)
     # Both keep their lines as index for the messages; arrays keep pandas from aligning on it.
-    order = pd.Index(facts["image"]).get_indexer(truth["image"])
-    facts = facts.iloc[order]
-    images = truth["image"].to_numpy()
+    facts = facts.iloc[pd.Index(facts["image"]).get_indexer(truth["image"])]
     diagnoses = _decode_one_hot(truth, truth_path)
-    lesions = facts["lesion_id"].to_numpy()
+    return _make_cases(
+        facts_path,
+        images=folder / "ISIC_2019_Training_Input",
+        source="isic2019",
+        image_name=facts["image"],
+        patient_id=pd.Series("", facts.index),
+        lesion_id=facts["lesion_id"],
+        sex=facts["sex"],
+        age_approx=facts["age_approx"],
+        anatom_site=facts["anatom_site_general"],
+        diagnosis=pd.Series(diagnoses, facts.index, name="diagnosis"),
+    )
+
+
+def read_isic2020(folder: Path) -> pd.DataFrame:
+    """Read ISIC 2020's own layout: `train/` beside `train.csv` or the challenge's ground truth.
+
+    Returns:
+        As `read_isic2019`. `group` is the patient. Only the second version of the ground truth
+        knows lesions.
+
+    Raises:
+        TrainingError: as `read_isic2019`, or a target contradicts its diagnosis.
+    """
+    names = (
+        "train.csv",
+        "ISIC_2020_Training_GroundTruth_v2.csv",
+        "ISIC_2020_Training_GroundTruth.csv",
+    )
+    path = next((folder / name for name in names if (folder / name).is_file()), None)
+    if path is None:
+        raise TrainingError(f"{folder} holds none of {', '.join(names)}.")
+    table = _read_csv(
+        path,
+        [
+            "image_name", "patient_id", "sex", "age_approx", "anatom_site_general_challenge",
+            "diagnosis", "target",
+        ],
+    )  # fmt: skip
+    melanoma = (table["diagnosis"] == "melanoma").map({True: "1", False: "0"})
+    _require_all(
+        table["target"] == melanoma, table["target"], path, "1 for melanoma and 0 for all others"
+    )
+    return _make_cases(
+        path,
+        images=folder / "train",
+        source="isic2020",
+        image_name=table["image_name"],
+        patient_id=table["patient_id"],
+        lesion_id=table.get("lesion_id", pd.Series("", table.index)),
+        sex=table["sex"],
+        age_approx=table["age_approx"],
+        anatom_site=table["anatom_site_general_challenge"],
+        diagnosis=table["diagnosis"],
+    )
+
+
+def _make_cases(path: Path, images: Path, source: str, **columns: pd.Series) -> pd.DataFrame:
+    """Check and translate the columns of one archive; their index is the line in `path`."""
+    names = columns["image_name"].to_numpy()
+    patients, lesions = columns["patient_id"].to_numpy(), columns["lesion_id"].to_numpy()
+    diagnoses = _translate(columns["diagnosis"], _DIAGNOSES, path)
     cases = pd.DataFrame(
         {
-            "image_name": images,
-            "path": [str(folder / "ISIC_2019_Training_Input" / f"{name}.jpg") for name in images],
-            "source": "isic2019",
-            "patient_id": "",
+            "image_name": names,
+            "path": [str(images / f"{name}.jpg") for name in names],
+            "source": source,
+            "patient_id": patients,
             "lesion_id": lesions,
-            "sex": _translate(facts["sex"], {sex: sex for sex in SEXES}, facts_path),
-            "age_approx": _parse_ages(facts["age_approx"], facts_path),
-            "anatom_site": _translate(facts["anatom_site_general"], _ISIC2019_SITES, facts_path),
+            "sex": _translate(columns["sex"], {sex: sex for sex in SEXES}, path),
+            "age_approx": _parse_ages(columns["age_approx"], path),
+            "anatom_site": _translate(columns["anatom_site"], _SITES, path),
             "diagnosis": diagnoses,
-            "target": [int(diagnosis == "melanoma") for diagnosis in diagnoses],
-            "group": np.where(lesions != "", lesions, images),
+            "target": (diagnoses == "melanoma").astype("int64"),
+            "group": np.where(patients != "", patients, np.where(lesions != "", lesions, names)),
         }
     )
-    absent = [path for path in cases["path"] if not Path(path).is_file()]
+    absent = [file for file in cases["path"] if not Path(file).is_file()]
     if absent:
         raise TrainingError(
-            f"{truth_path}: {len(absent)} of {len(cases)} images are missing, first {absent[0]}. "
+            f"{path}: {len(absent)} of {len(cases)} images are missing, first {absent[0]}. "
             "Download them, or remove their rows."
         )
     return cases
@@ -92,9 +171,10 @@ def _read_csv(path: Path, columns: list[str]) -> pd.DataFrame:
     if table.empty:
         raise TrainingError(f"{path} has no rows.")
     table.index = pd.RangeIndex(2, len(table) + 2)  # the header is line 1
-    repeated = table.index[table["image"].duplicated()]
+    key = columns[0]
+    repeated = table.index[table[key].duplicated()]
     if len(repeated):
-        name = table.loc[repeated[0], "image"]
+        name = table.loc[repeated[0], key]
         raise TrainingError(f"{path}, line {repeated[0]}: {name} stands here for the second time.")
     return table
 
@@ -137,24 +217,3 @@ def _require_all(good: pd.Series, values: pd.Series, path: Path, expected: str) 
             f"{path}, line {values.index[~good.to_numpy()][0]}: {values.name or 'diagnosis'} "
             f"{bad.iloc[0]!r} should be {expected} ({len(bad)} such rows)."
         )
-
-
-SOURCES = {"isic2019": "ISIC 2019 training set or a part of it"}
-LABEL = Label(
-    name="melanoma",
-    covers="melanoma, invasive or in situ",
-    not_covered=(
-        "other skin cancers: basal cell carcinoma, squamous cell carcinoma and actinic keratosis "
-        "count as benign here"
-    ),
-)
-# The strictest licence among the images decides what the model may be used for.
-LICENCE = "CC-BY-NC-4.0: for non-commercial use, with the attribution below"
-ATTRIBUTION = (
-    "HAM10000 (c) ViDIR Group, Department of Dermatology, Medical University of Vienna, "
-    "doi:10.1038/sdata.2018.161, CC-BY-NC 4.0",
-    "ISIC 2017 and ISIC 2018 tasks 1-2, International Skin Imaging Collaboration, "
-    "arXiv:1710.05006 and arXiv:1902.03368, CC-0",
-    "ISIC 2019 also holds BCN_20000, (c) Department of Dermatology, Hospital Clinic de Barcelona, "
-    "arXiv:1908.02288, CC-BY-NC 4.0",
-)

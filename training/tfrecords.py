@@ -1,7 +1,7 @@
 """The one schema of our TFRecords: keys and dtypes of the public Kaggle melanoma sets.
 
 `image` is a JPEG of the cut square. Codes are positions in the vocabularies of
-`training.metadata`; -1 is missing. `source` and `group` are ours.
+`training.vocabulary`; -1 is missing. `source` and `group` are ours.
 """
 
 import math
@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from processing.image import Cut
 from training.files import replacing
-from training.metadata import DIAGNOSES, SEXES, SITES
+from training.vocabulary import DIAGNOSES, SEXES, SITES
 
 _BYTES = tf.io.FixedLenFeature([], tf.string)
 _INT_OR_MISSING = tf.io.FixedLenFeature([], tf.int64, default_value=-1)

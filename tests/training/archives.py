@@ -37,4 +37,26 @@ def write_isic2019(folder: Path, melanomas: int, nevi: int, side: int = 96, firs
     return folder
 
 
+def write_isic2020(folder: Path, patients: int, side: int = 32) -> Path:
+    """Drawn lesions in ISIC 2020's layout: two images a patient, every fourth has a melanoma."""
+    (folder / "train").mkdir(parents=True)
+    rows = []
+    for i in range(2 * patients):
+        melanoma = i % 8 == 0
+        name = f"DRAWN20_{i:07d}"
+        Image.fromarray(draw_lesion(i, side, irregular=melanoma)).save(
+            folder / "train" / f"{name}.jpg", quality=95
+        )
+        diagnosis = "melanoma" if melanoma else "unknown"
+        verdict = "malignant" if melanoma else "benign"
+        patient = f"P_{i // 2}"
+        rows.append([name, patient, "male", "45.0", "torso", diagnosis, verdict, int(melanoma)])
+    columns = [
+        "image_name", "patient_id", "sex", "age_approx", "anatom_site_general_challenge",
+        "diagnosis", "benign_malignant", "target",
+    ]  # fmt: skip
+    pd.DataFrame(rows, columns=columns).to_csv(folder / "train.csv", index=False)
+    return folder
+
+
 SETTINGS = BuildSettings(size=64, crop_fraction=0.8, shards=4, seed=0)

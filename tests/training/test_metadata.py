@@ -2,12 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.archives import write_isic2019
+from tests.training.archives import write_isic2019, write_isic2020
 from training.errors import TrainingError
-from training.metadata import read_isic2019
+from training.metadata import read_archives, read_isic2019, read_isic2020
 
 TRUTH, FACTS = "ISIC_2019_Training_GroundTruth.csv", "ISIC_2019_Training_Metadata.csv"
-REAL = Path(__file__).parents[3] / "shared/data/isic2019-256"
+DATA = Path(__file__).parents[3] / "shared/data"
+REAL, REAL2020 = DATA / "isic2019-256", DATA / "isic2020-512"
 
 
 @pytest.fixture
@@ -74,7 +75,62 @@ def test_a_folder_without_csv_says_which_file_it_wants(tmp_path: Path) -> None:
         read_isic2019(tmp_path)
 
 
+@pytest.fixture
+def folder2020(tmp_path: Path) -> Path:
+    return write_isic2020(tmp_path / "isic2020", patients=8)
+
+
+def test_isic2020_is_grouped_by_patient(folder2020: Path) -> None:
+    cases = read_isic2020(folder2020).set_index("image_name")
+    assert (len(cases), cases["target"].sum(), cases["group"].nunique()) == (16, 2, 8)
+    assert cases.loc["DRAWN20_0000003", "group"] == "P_1"
+    assert cases.loc["DRAWN20_0000003", "diagnosis"] == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "old", "new", "complaint"),
+    [
+        (1, "patient_id", "patient", "column patient_id is missing"),
+        (2, "malignant,1", "malignant,0", "line 2: target '0' should be 1 for melanoma"),
+        (3, "unknown", "wart", "line 3: diagnosis 'wart' should be one of melanoma"),
+    ],
+)
+def test_a_wrong_cell_of_isic2020_is_named_with_its_line(
+    folder2020: Path, line: int, old: str, new: str, complaint: str
+) -> None:
+    edit(folder2020 / "train.csv", line, old, new)
+    with pytest.raises(TrainingError, match=f"train.csv.*{complaint}"):
+        read_isic2020(folder2020)
+
+
+def test_a_folder_that_is_no_isic2020_says_what_it_wants(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="holds none of train.csv"):
+        read_isic2020(tmp_path)
+
+
+def test_archives_are_read_into_one_table(folder: Path, folder2020: Path) -> None:
+    cases = read_archives([folder], [folder2020])
+    assert cases["source"].value_counts().to_dict() == {"isic2020": 16, "isic2019": 7}
+    assert list(cases.index) == list(range(23))
+
+
+def test_one_name_in_two_archives_is_refused(folder: Path) -> None:
+    with pytest.raises(TrainingError, match="have one name"):
+        read_archives([folder, folder], [])
+
+
+def test_no_archive_at_all_is_refused() -> None:
+    with pytest.raises(TrainingError, match="at least one --isic2019 or --isic2020"):
+        read_archives([], [])
+
+
 @pytest.mark.skipif(not REAL.exists(), reason="the real ISIC images are not on this machine")
 def test_real_isic2019_gives_its_known_counts() -> None:
     cases = read_isic2019(REAL)
     assert (len(cases), cases["target"].sum()) == (12_303, 1_540)
+
+
+@pytest.mark.skipif(not REAL2020.exists(), reason="the real ISIC images are not on this machine")
+def test_real_isic2020_gives_its_known_counts() -> None:
+    cases = read_isic2020(REAL2020)
+    assert (len(cases), cases["target"].sum(), cases["group"].nunique()) == (266, 39, 130)
