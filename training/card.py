@@ -54,7 +54,8 @@ weights `{settings[weights]}`, seed {settings[seed]}; TensorFlow {training[tenso
   has not been measured.
 - It does not know whether a photo shows a lesion at all: it also gives a score for a photo of
   something else.
-- Skin tones were not recorded in ISIC 2019, so how it does on darker skin could not be measured.
+- Skin tones were not recorded in ISIC 2019 and 2020, so how it does on darker skin could not be
+  measured.
 - The share of melanomas among the training images is higher than among the spots that people worry
   about, and the probability is calibrated to that share.
 

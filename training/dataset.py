@@ -16,11 +16,17 @@ SHUFFLE_RECORDS = 16_384
 
 
 def make_training_dataset(
-    shards: Sequence[Path], size: int, batch_size: int, augmentation: Augmentation, seed: int
+    shards: Sequence[Path],
+    size: int,
+    batch_size: int,
+    augmentation: Augmentation,
+    seed: int,
+    first_step: int = 0,
 ) -> tf.data.Dataset:
     """Endless batches of (images (B, S, S, 3) float32 0..255, target (B, 1) float32).
 
-    Every epoch has its own order and its own draws; the same seed repeats them.
+    Every epoch has its own order and its own draws; the same seed repeats them, and `first_step`
+    goes on where a run that was cut off stopped.
     """
 
     def augment(batch: dict[str, tf.Tensor], step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -31,10 +37,11 @@ def make_training_dataset(
         _read_records(shards)
         .shuffle(SHUFFLE_RECORDS, seed=seed)
         .repeat()
+        .skip(first_step * batch_size)
         .map(lambda record: _decode(record, size), tf.data.AUTOTUNE, deterministic=True)
         .batch(batch_size, drop_remainder=True)
     )
-    steps = tf.data.Dataset.counter()
+    steps = tf.data.Dataset.counter(first_step)
     return (
         tf.data.Dataset.zip((records, steps))
         .map(augment, tf.data.AUTOTUNE, deterministic=True)

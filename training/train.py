@@ -117,6 +117,7 @@ def train_fold(
         )
     positive_weight = (training_targets == 0).sum() / (training_targets == 1).sum()
     folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / "checkpoint"
 
     model = build_model(settings.backbone, size, settings.weights, settings.dropout)
     model.compile(
@@ -126,13 +127,18 @@ def train_fold(
     shards = [data / name for shard, name in enumerate(built.shard_names) if shard not in held_out]
     history = model.fit(
         make_training_dataset(
-            shards, size, settings.batch_size, settings.augmentation, settings.seed + fold
+            shards,
+            size,
+            settings.batch_size,
+            settings.augmentation,
+            seed=settings.seed + fold,
+            first_step=_finished_epochs(checkpoint) * steps,
         ),
         steps_per_epoch=steps,
         epochs=settings.epochs,
         class_weight={0: 1.0, 1: float(positive_weight)},
         callbacks=[
-            keras.callbacks.BackupAndRestore(folder / "checkpoint"),
+            keras.callbacks.BackupAndRestore(checkpoint),
             keras.callbacks.CSVLogger(folder / "history.csv", append=True),
             keras.callbacks.TerminateOnNaN(),
         ],
@@ -150,6 +156,12 @@ def train_fold(
     predictions = predict(model, [data / built.shard_names[i] for i in held_out], size)
     # Last: a fold counts as done once these are there.
     write_whole(folder / OOF, predictions.assign(fold=fold).to_csv(index=False))
+
+
+def _finished_epochs(checkpoint: Path) -> int:
+    """Epochs that a checkpoint of BackupAndRestore holds; 0 where there is none."""
+    metadata = checkpoint / "training_metadata.json"
+    return json.loads(metadata.read_text())["epoch"] if metadata.exists() else 0
 
 
 def predict(model: keras.Model, shards: Sequence[Path], size: int) -> pd.DataFrame:

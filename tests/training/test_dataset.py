@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from processing.image import read_square
 from tests.training.archives import SETTINGS
@@ -41,6 +42,17 @@ def test_the_seed_repeats_training_batches(data: Path) -> None:
 
     assert (first(1) == first(1)).all()
     assert (first(1) != first(2)).any()
+
+
+def test_batches_go_on_where_a_run_stopped(data: Path) -> None:
+    def start(first_step: int) -> tf.data.Dataset:
+        shards = shards_of(data)
+        return make_training_dataset(shards, SETTINGS.size, 8, Augmentation(), 0, first_step)
+
+    undisturbed = list(start(0).take(15))[12:]
+    for (images, targets), (expected, labels) in zip(start(12), undisturbed, strict=False):
+        assert (images.numpy() == expected.numpy()).all()
+        assert (targets.numpy() == labels.numpy()).all()
 
 
 def test_a_second_epoch_has_other_draws(data: Path) -> None:
