@@ -50,12 +50,19 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
             running.callback(server.terminate)
             url = f"http://127.0.0.1:{port}"
             try:
+                # Any worker may answer: all of them have to be ready.
+                workers = int(variables.get("WEB_CONCURRENCY", 1))
+                wait(lambda: _count_models_loaded(folder / "log") >= workers)
                 wait(lambda: _is_ready(url))
             except AssertionError:
                 pytest.fail((folder / "log").read_text())
             return url
 
         yield start
+
+
+def _count_models_loaded(log: Path) -> int:
+    return log.read_text().count(" in service after ")
 
 
 def _is_ready(url: str) -> bool:

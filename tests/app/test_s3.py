@@ -1,25 +1,16 @@
 """A model published to a real S3 server, served by real gunicorn workers."""
 
 import json
-import time
-import urllib.error
 import urllib.request
 
 from processing.store import open_store
 
 
 def fetch_version(url):
-    """The version that /model tells; a worker that is not ready yet is asked again."""
+    """The version that /model tells."""
     request = urllib.request.Request(f"{url}/model", headers={"Accept": "application/json"})
-    while True:
-        try:
-            with urllib.request.urlopen(request) as answer:
-                return json.load(answer)["version"]
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code != 503:
-                raise
-            time.sleep(0.1)
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)["version"]
 
 
 def test_gunicorn_serves_the_version_that_s3_has_in_force(start_server, bucket, make_bundle):
