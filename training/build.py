@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from processing.image import Cut
 from training.cut import cut_file
-from training.errors import TrainingError
+from training.errors import TrainingError, list_differences
 from training.files import write_whole
 from training.folds import assign_shards
 from training.tfrecords import encode_example, read_sizes, write_shard
@@ -135,11 +135,9 @@ def _is_finished(out: Path, planned: Build) -> bool:
             f"{out} is not empty and holds no build. Choose another --out, or remove it."
         ) from error
     if found.model_copy(update={"complete": True}) != planned:
-        differing = [
-            f"{name} {getattr(found.settings, name)} there, {value} now"
-            for name, value in planned.settings
-            if getattr(found.settings, name) != value
-        ] or ["other images or metadata"]
+        differing = list_differences(found.settings, planned.settings) or [
+            "other images or metadata"
+        ]
         raise TrainingError(
             f"{out} holds another build: {'; '.join(differing)}. Choose another --out."
         )

@@ -22,7 +22,7 @@ from processing.bundle import Estimate
 from training.augment import Augmentation
 from training.build import Build, read_build, read_cases
 from training.dataset import check_shards, make_evaluation_dataset, make_training_dataset
-from training.errors import TrainingError
+from training.errors import TrainingError, list_differences
 from training.files import replacing, write_whole
 from training.folds import shards_of_fold
 from training.metrics import INTERVAL_METHOD, auc
@@ -215,12 +215,7 @@ def read_oof(run: Path, folds: int) -> pd.DataFrame:
 
 def _open_run(run: Path, settings: TrainSettings, resume: bool) -> None:
     if (run / CONFIG).exists():
-        before = read_settings(run)
-        differing = [
-            f"{name} {getattr(before, name)} there, {value} now"
-            for name, value in settings
-            if getattr(before, name) != value
-        ]
+        differing = list_differences(read_settings(run), settings)
         if not resume:
             raise TrainingError(f"{run} exists. Go on with --resume, or choose another --run.")
         if differing:
