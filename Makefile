@@ -2,13 +2,16 @@
 PYTHON ?= python3
 SERVING := .venv/serving
 DEV := .venv/dev
+BEAM := .venv/beam
 
 .PHONY: run test lint bench browser clean
 
 run: $(SERVING)/.installed  ## serve http://127.0.0.1:8000 with the model the repository carries
 	$(SERVING)/bin/gunicorn wsgi:app
 
-test: $(DEV)/.installed browser  ## everything, against a real S3 server and a real browser
+# Beam takes older pins than the app, so that its tests have an environment of their own.
+test: $(DEV)/.installed $(BEAM)/.installed browser  ## everything, with a real S3 server and browser
+	$(BEAM)/bin/python -m pytest tests/training/test_beam.py
 	$(DEV)/bin/python -m pytest
 
 lint: $(DEV)/.installed
@@ -28,12 +31,15 @@ browser:
 
 $(SERVING)/.installed: requirements.txt
 $(DEV)/.installed: requirements.txt requirements-training.txt requirements-dev.txt
+$(BEAM)/.installed: requirements.txt requirements-training.txt requirements-dev.txt
+$(BEAM)/.installed: ON_TOP := requirements-beam.txt
 
 .venv/%/.installed:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and \
 	"Python 3.11 to 3.13 is needed, $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12 ..." % sys.version_info[:2])'
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $(lastword $^)
+	for file in $(lastword $^) $(ON_TOP); do \
+	  $(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $$file || exit 1; done
 	@touch $@
 
 clean:  ## remove the virtual environments

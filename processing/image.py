@@ -6,6 +6,7 @@ gives, the trainer and the web app decode it, so a model is served the pixels it
 
 import io
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -117,33 +118,68 @@ def cut_square(data: bytes, *, size: int, crop_fraction: float) -> Cut:
         ImageError: the file cannot be used; the text says why and what to do.
         ValueError: `size` or `crop_fraction` out of range.
     """
+    return cut_squares(data, [(size, crop_fraction)])[0][0]
+
+
+def cut_squares(
+    data: bytes, squares: Sequence[tuple[int, float]]
+) -> tuple[list[Cut], Image.Image]:
+    """Cut several squares, each with the pixels of its own `cut_square`; decode no scale twice.
+
+    Args:
+        data: as for `cut_square`.
+        squares: (size, crop_fraction) of each, at least one.
+
+    Returns:
+        The cuts, and the photo, upright RGB, at the scale that the first of them was cut from.
+
+    Raises:
+        ImageError, ValueError: as `cut_square`.
+    """
+    photos: dict[tuple[int, int], tuple[Image.Image, int | None]] = {}
+    cuts = []
+    for size, crop_fraction in squares:
+        image = _open(data)
+        width, height = image.size
+        _choose_scale(image, size, crop_fraction)
+        try:
+            if image.size not in photos:
+                image.load()
+                orientation = image.getexif().get(ExifTags.Base.Orientation)
+                photos[image.size] = _to_rgb(image), orientation
+            photo, orientation = photos[image.size]
+            square = _resize_centre(photo, crop_fraction, size)
+        # The decoders are fed hostile bytes and raise whatever they trip over: OSError,
+        # SyntaxError, struct.error, zlib.error, RuntimeError. Each means that the file is damaged.
+        except Exception as error:
+            raise BrokenImageError(
+                "The image is damaged or was cut off before its end. Send the original file again."
+            ) from error
+        # The centre stays the centre when the photo turns, and the square is small.
+        jpeg = io.BytesIO()
+        # Pillow would carry the photo's comment over, and with it what someone wrote of a patient.
+        _turn(square, orientation).save(
+            jpeg, "JPEG", quality=JPEG_QUALITY, subsampling="4:4:4", comment=b""
+        )
+        if orientation in _SIDEWAYS:
+            width, height = height, width
+        cuts.append(Cut(jpeg.getvalue(), width, height))
+    return cuts, _turn(*next(iter(photos.values())))
+
+
+def _choose_scale(image: Image.Image, size: int, crop_fraction: float) -> None:
+    """Have a JPEG decoded no larger than the cut needs."""
     if size < 1:
         raise ValueError(f"size must be at least 1. Received: {size}")
     if not 0 < crop_fraction <= 1:
         raise ValueError(f"crop_fraction must be in (0, 1]. Received: {crop_fraction}")
-    image = _open(data)
-    width, height = image.size
-    scale = crop_fraction * min(width, height) / (DRAFT_OVERSAMPLING * size)
+    scale = crop_fraction * min(image.size) / (DRAFT_OVERSAMPLING * size)
     if scale >= 2:  # a no-op for all but JPEG
-        image.draft(None, (math.ceil(width / scale), math.ceil(height / scale)))
-    try:
-        image.load()
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-        square = _resize_centre(_to_rgb(image), crop_fraction, size)
-        if orientation in _TURNS:  # the centre stays the centre, and the square is small
-            square = square.transpose(_TURNS[orientation])
-    # The decoders are fed hostile bytes and raise whatever they trip over: OSError, SyntaxError,
-    # struct.error, zlib.error, RuntimeError among them. Each means that the file is damaged.
-    except Exception as error:
-        raise BrokenImageError(
-            "The image is damaged or was cut off before its end. Send the original file again."
-        ) from error
-    if orientation in _SIDEWAYS:
-        width, height = height, width
-    jpeg = io.BytesIO()
-    # Pillow would carry the photo's comment over, and with it what someone wrote of a patient.
-    square.save(jpeg, "JPEG", quality=JPEG_QUALITY, subsampling="4:4:4", comment=b"")
-    return Cut(jpeg.getvalue(), width, height)
+        image.draft(None, (math.ceil(image.width / scale), math.ceil(image.height / scale)))
+
+
+def _turn(image: Image.Image, orientation: int | None) -> Image.Image:
+    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
 
 
 def _open(data: bytes) -> Image.Image:

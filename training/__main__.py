@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+from etils import epath
 
 from processing.bundle import BundleError
 from processing.store import StoreError
+from training.build_command import build
 from training.errors import TrainingError
 
+_DATA = click.Path(path_type=epath.Path, file_okay=False)  # also gs://
+_FILE = click.Path(path_type=epath.Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _EXISTING_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 
@@ -24,54 +28,37 @@ def main() -> None:
     """From ISIC archives to a published model bundle."""
 
 
-@main.command()
-@click.option(
-    "--isic2019",
-    type=_EXISTING_FOLDER,
-    multiple=True,
-    help="Folder in ISIC 2019's layout; repeatable.",
-)
-@click.option(
-    "--isic2020",
-    type=_EXISTING_FOLDER,
-    multiple=True,
-    help="Folder in ISIC 2020's layout; repeatable.",
-)
-@click.option(
-    "--size", type=click.IntRange(32, 1024), required=True, help="Side of the square, pixels."
-)
-@click.option(
-    "--crop",
-    type=click.FloatRange(0, 1, min_open=True),
-    required=True,
-    help="Side of the centre crop, of the shorter side.",
-)
-@click.option("--shards", type=click.IntRange(2), default=15, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the split into shards.")
-@click.option("--out", type=_FOLDER, required=True, help="The data folder to make or finish.")
-def build(
-    isic2019: tuple[Path, ...],
-    isic2020: tuple[Path, ...],
-    size: int,
-    crop: float,
-    shards: int,
-    seed: int,
-    out: Path,
-) -> None:
-    """Cut images into TFRecord shards."""
-    from training.build import BuildSettings, build
-    from training.metadata import read_archives
-
-    settings = BuildSettings(size=size, crop_fraction=crop, shards=shards, seed=seed)
-    built = build(read_archives(isic2019, isic2020), settings, out)
-    click.echo(
-        f"{out}: {built.images} images, {built.positives} melanomas, {built.groups} patients or "
-        f"lesions, {shards} shards of {size} px"
-    )
+main.add_command(build)
 
 
 @main.command()
-@click.option("--data", type=_EXISTING_FOLDER, required=True, help="A folder that `build` made.")
+@click.argument("data", type=_DATA)
+@click.option("--out", type=_FILE, help="The page to write.  [default: DATA/inspect.html]")
+def inspect(data: epath.Path, out: epath.Path | None) -> None:
+    """Show a data folder or public Kaggle set on one HTML page."""
+    from training.data import DROPPED, read_data, read_dropped
+    from training.data_report import write_report
+
+    out = out or data / "inspect.html"
+    dropped = read_dropped(data) if (data / DROPPED).exists() else None
+    write_report(read_data(data), dropped, out)
+    click.echo(f"Wrote {out}")
+
+
+@main.command()
+@click.option("--data", type=_DATA, required=True, help="A data folder, or a public Kaggle set.")
+@click.option("--test", type=_DATA, multiple=True, help="One to be judged on later; repeatable.")
+@click.option("--csv", type=_FILE, help="A file for all that was found, to be written.")
+def audit(data: epath.Path, test: tuple[epath.Path, ...], csv: epath.Path | None) -> None:
+    """Look for leaks between folds and into test sets, and for shortcuts."""
+    from training.audit import run_audit
+
+    if not run_audit(data, test, csv):
+        sys.exit(1)
+
+
+@main.command()
+@click.option("--data", type=_DATA, required=True, help="A data folder, or a public Kaggle set.")
 @click.option("--run", type=_FOLDER, required=True, help="The run folder to make or resume.")
 @click.option("--backbone", default="EfficientNetB4", show_default=True)
 @click.option(
@@ -89,12 +76,14 @@ def build(
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--resume", is_flag=True, help="Go on with a run that exists.")
-def train(data: Path, run: Path, only_fold: tuple[int, ...], resume: bool, **options: Any) -> None:
+def train(
+    data: epath.Path, run: Path, only_fold: tuple[int, ...], resume: bool, **options: Any
+) -> None:
     """Cross-validate EfficientNet on a data folder."""
-    from training.build import read_build
+    from training.data import read_data
     from training.train import TrainSettings, cross_validate
 
-    data_sha256 = read_build(data).cases_sha256
+    data_sha256 = read_data(data).build.cases_sha256
     settings = TrainSettings(data=str(data), data_sha256=data_sha256, **options)
     metrics = cross_validate(settings, run, only_fold, resume)
     auc = metrics.auc
@@ -110,12 +99,12 @@ def train(data: Path, run: Path, only_fold: tuple[int, ...], resume: bool, **opt
 )
 @click.option(
     "--test",
-    type=_EXISTING_FOLDER,
+    type=_DATA,
     multiple=True,
     help="A data folder to report on, apart from the training data; repeatable.",
 )
 @click.option("--out", type=_FOLDER, required=True, help="The bundle to make.")
-def export(run: Path, test: tuple[Path, ...], out: Path) -> None:
+def export(run: Path, test: tuple[epath.Path, ...], out: Path) -> None:
     """Turn a run into a model bundle."""
     from training.export import export
 

@@ -1,175 +1,291 @@
-"""Cases and their JPEGs -> TFRecord shards, on this machine's cores.
+"""Photos -> data folders, on this machine's cores or on Apache Beam.
 
-A data folder holds `train%02d-%d.tfrec` (shard, number of records), `cases.csv` and `build.json`.
-A build that was killed left `"complete": false` there, and the same command goes on.
+First every photo is read once and cut for all folders, into pieces; then the rules on the pixels
+choose; then the shards are put together. A build that was killed goes on from its whole pieces and
+shards when the same command is given again.
 """
 
 import hashlib
+import io
 import logging
 import multiprocessing
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Annotated
+from typing import Any, NamedTuple
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from etils import epath
 from tqdm import tqdm
 
-from processing.image import Cut
-from training.cut import cut_file
-from training.errors import TrainingError, list_differences
+from training.cut import Piece, make_piece
+from training.data import (
+    BUILD,
+    CASES,
+    DROPPED,
+    VOCABULARIES,
+    Begun,
+    Build,
+    BuildSettings,
+    hash_cases,
+    read_state,
+)
+from training.duplicates import find_swapped
+from training.errors import TrainingError, list_differences, warn
 from training.files import write_whole
-from training.folds import assign_shards
-from training.tfrecords import encode_example, read_sizes, write_shard
-from training.vocabulary import DIAGNOSES, SEXES, SITES
+from training.folds import assign_shards, require_whole_groups
+from training.metadata import Listing
+from training.selection import RULES, UNREADABLE, drop_by_content, drop_by_metadata
+from training.tfrecords import encode_example, write_shard
 
-CASES, BUILD = "cases.csv", "build.json"
 _log = logging.getLogger(__name__)
 
-_CHUNK = 16  # images handed to a worker at once: enough to hide the hand-over
+_PIECE_IMAGES = 64  # some seconds of work, which is what a kill costs each process
+_INDEX_TEXT = ("image_name", "fault", "sha256", "phash")
+_CASES_COLUMNS = [
+    "image_name", "path", "source", "patient_id", "lesion_id", "sex", "age_approx", "anatom_site",
+    "diagnosis", "target", "group", "width", "height", "phash", "red_minus_blue", "shard",
+]  # fmt: skip
+
+# Calls a function on each item and reports how many images are done. An item has `output`, the
+# path of the file that is there once it is done, and `images`, which the function gives, too.
+Runner = Callable[[Callable[[Any], int], Sequence[Any], Callable[[int], object]], None]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Shard(NamedTuple):
+    """One shard to write, and what it is to hold."""
+
+    output: str
+    members: pd.DataFrame  # rows of the table of cases with patient_code, blob, start, length
+
+    @property
+    def images(self) -> int:
+        """How many images it holds."""
+        return len(self.members)
 
 
-class BuildSettings(_Record):
-    """What decides the bytes of a data set, beside its sources."""
+def build(
+    listing: Listing,
+    duplicates: Sequence[tuple[str, str]],
+    settings: Sequence[BuildSettings],
+    out: epath.Path,
+    *,
+    processes: int = 1,
+    beam: Runner | None = None,
+    strict: bool = False,
+) -> dict[epath.Path, Build]:
+    """Build a data folder for each of `settings`, or finish what was begun there.
 
-    size: Annotated[int, Field(ge=32, le=1024)]
-    crop_fraction: Annotated[float, Field(gt=0, le=1)]
-    shards: Annotated[int, Field(ge=2)]
-    seed: int
+    Args:
+        duplicates: pairs of names, see `selection.drop_by_metadata`.
+        settings: all alike but for size and crop. One is built in `out`, several in `out`/SIZE.
+        processes: that cut photos, where `beam` does not.
+        beam: runs all work elsewhere.
+        strict: makes every warning an error.
 
-
-class Build(_Record):
-    """build.json"""
-
-    settings: BuildSettings
-    cases_sha256: str  # of the table of cases: which images, targets, groups and shards
-    complete: bool
-    sources: dict[str, int]  # images of each
-    images: int
-    positives: int
-    groups: int
-    shard_names: tuple[str, ...]
-    vocabularies: dict[str, tuple[str, ...]]
-
-
-def build(cases: pd.DataFrame, settings: BuildSettings, out: Path) -> Build:
-    """Cut every case's image and write the data folder `out`, or finish the one begun there.
-
-    Raises:
-        TrainingError: an image cannot be used, or `out` holds something else.
-    """
-    cases = cases.sort_values("image_name", ignore_index=True)
-    _log.info("Sharing out %d images over %d shards", len(cases), settings.shards)
-    cases["shard"] = assign_shards(cases, settings.shards, settings.seed)
-    planned = _plan(cases, settings)
-    if _is_finished(out, planned):
-        return planned
-
-    out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / BUILD, planned.model_copy(update={"complete": False}).model_dump_json())
-    _write_shards(cases, planned, out)
-    sizes = read_sizes([out / name for name in planned.shard_names])
-    cases = cases.merge(sizes, on="image_name", validate="one_to_one")
-    write_whole(out / CASES, cases.to_csv(index=False))
-    write_whole(out / BUILD, planned.model_dump_json(indent=2))
-    return planned
-
-
-def read_build(folder: Path) -> Build:
-    """Read a finished data folder's build.json.
+    Returns:
+        What was built, by folder.
 
     Raises:
-        TrainingError: not a data folder, or an unfinished one.
+        TrainingError: a folder holds something else, the disk is full, a warning is fatal, or the
+            images that are left cannot be shared out.
     """
-    try:
-        found = Build.model_validate_json((folder / BUILD).read_bytes())
-    except (OSError, ValidationError) as error:
+    warnings = warn(listing.warnings, strict)
+    folders = [out] if len(settings) == 1 else [out / str(one.size) for one in settings]
+    per_patient_site, seed = settings[0].per_patient_site, settings[0].seed
+    dropped = drop_by_metadata(listing.cases, duplicates, per_patient_site, seed)
+    listing_sha256 = _hash_listing(listing.cases, dropped)
+    begun = [Begun(settings=one, listing_sha256=listing_sha256) for one in settings]
+    finished = [_find_finished(*pair) for pair in zip(folders, begun, strict=True)]
+    if all(finished):
+        return {folder: one for folder, one in zip(folders, finished, strict=True) if one}
+    for folder, state in zip(folders, begun, strict=True):
+        _open_folder(folder, state)
+
+    cases = listing.cases.drop(index=dropped.index).sort_values("image_name", ignore_index=True)
+    squares = tuple((one.size, one.crop_fraction) for one in settings)
+    pieces = out / f".pieces-{_hash(repr(begun))[:12]}"
+    _cut(cases, squares, pieces, beam or partial(run_here, processes=processes))
+
+    cases = cases.merge(_read_index(pieces), on="image_name", validate="one_to_one")
+    dropped_by_content, cases["group"] = drop_by_content(cases)
+    dropped = pd.concat([dropped, dropped_by_content])
+    cases = cases.drop(index=dropped_by_content.index)
+    cases[["width", "height"]] = cases[["width", "height"]].astype("int64")
+    warnings += warn(_list_faults(cases, dropped), strict)
+    _log.info("Sharing out %d images over %d shards", len(cases), settings[0].shards)
+    cases["shard"] = assign_shards(cases, settings[0].shards, seed)
+    require_whole_groups(cases, out)
+
+    builds = {}
+    for k, (folder, state) in enumerate(zip(folders, begun, strict=True)):
+        planned = _plan(cases, dropped, warnings, state)
+        members = cases.assign(start=cases[f"start{k}"], length=cases[f"length{k}"])
+        _write_folder(folder, planned, members, beam or run_here)
+        write_whole(folder / CASES, cases[_CASES_COLUMNS].to_csv(index=False))
+        write_whole(folder / DROPPED, dropped.to_csv(index=False))
+        write_whole(folder / BUILD, planned.model_dump_json(indent=2) + "\n")
+        builds[folder] = planned
+    for left in out.glob(".pieces-*"):
+        left.rmtree()
+    return builds
+
+
+def run_here(
+    function: Callable[[Any], int],
+    items: Sequence[Any],
+    report: Callable[[int], object],
+    processes: int = 1,
+) -> None:
+    """A `Runner` on this machine: in this process, or in several others."""
+    if processes == 1 or len(items) < 2:
+        for item in items:
+            report(function(item))
+        return
+    with multiprocessing.get_context("spawn").Pool(min(processes, len(items))) as pool:
+        for done in pool.imap_unordered(function, items):
+            report(done)
+
+
+def write_shard_of(shard: Shard) -> int:
+    """Put one shard together from the pieces, and give its number of records."""
+    write_shard(epath.Path(shard.output), _encode(shard.members))
+    return shard.images
+
+
+def _find_finished(folder: epath.Path, begun: Begun) -> Build | None:
+    if not folder.exists() or not any(folder.iterdir()):
+        return None
+    if not (folder / BUILD).exists():
         raise TrainingError(
-            f"{folder} is not a data folder: {BUILD} cannot be read. Make one with "
-            "python -m training build."
-        ) from error
-    if not found.complete:
-        raise TrainingError(f"{folder} is an unfinished build: run its build command again.")
-    return found
+            f"{folder} is not empty and holds no build. Choose another --out, or remove it."
+        )
+    found = read_state(folder)
+    if (found.settings, found.listing_sha256) != (begun.settings, begun.listing_sha256):
+        differing = list_differences(found.settings, begun.settings) or [
+            "other images, metadata or rules"
+        ]
+        raise TrainingError(
+            f"{folder} holds another build: {'; '.join(differing)}. Choose another --out."
+        )
+    return found if isinstance(found, Build) else None
 
 
-def read_cases(folder: Path) -> pd.DataFrame:
-    """The table of cases of a data folder, in the order of its names."""
-    text = ("image_name", "path", "source", "patient_id", "lesion_id", "sex", "anatom_site",
-            "diagnosis", "group")  # fmt: skip
-    return pd.read_csv(folder / CASES, dtype=dict.fromkeys(text, str)).fillna(
-        dict.fromkeys(text, "")
-    )
+def _open_folder(folder: epath.Path, begun: Begun) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for torn in folder.glob(".partial-*"):
+        torn.unlink()
+    if not (folder / BUILD).exists():
+        write_whole(folder / BUILD, begun.model_dump_json(indent=2) + "\n")
 
 
-def _plan(cases: pd.DataFrame, settings: BuildSettings) -> Build:
+def _cut(
+    cases: pd.DataFrame, squares: tuple[tuple[int, float], ...], pieces: epath.Path, run: Runner
+) -> None:
+    """Make the pieces that are missing, and those again that hold an unusable image."""
+    pieces.mkdir(parents=True, exist_ok=True)
+    todo = []
+    for number, start in enumerate(range(0, len(cases), _PIECE_IMAGES)):
+        part = cases[start : start + _PIECE_IMAGES]
+        index = pieces / f"{number:05d}.csv"
+        if not index.exists() or (_read_piece(index)["fault"] != "").any():
+            todo.append(Piece(tuple(part["image_name"]), tuple(part["path"]), squares, str(index)))
+    left = sum(piece.images for piece in todo)
+    with tqdm(
+        desc="Cutting", total=len(cases), initial=len(cases) - left, unit=" images", mininterval=1
+    ) as progress:
+        run(make_piece, todo, progress.update)
+
+
+def _read_index(pieces: epath.Path) -> pd.DataFrame:
+    return pd.concat([_read_piece(index) for index in sorted(pieces.glob("*.csv"))])
+
+
+def _read_piece(index: epath.Path) -> pd.DataFrame:
+    text = io.StringIO(index.read_text(encoding="utf-8"))
+    rows = pd.read_csv(text, dtype=dict.fromkeys(_INDEX_TEXT, str))
+    blob = str(index.with_suffix(".blob"))
+    return rows.fillna(dict.fromkeys(_INDEX_TEXT, "")).assign(blob=blob)
+
+
+def _list_faults(cases: pd.DataFrame, dropped: pd.DataFrame) -> list[str]:
+    faults = []
+    unreadable = dropped[dropped["rule"] == UNREADABLE]
+    if len(unreadable):
+        first = unreadable.iloc[0]
+        faults.append(
+            f"{first['path']}: {first['detail']} ({len(unreadable)} such images, listed in "
+            f"{DROPPED}). Replace the files and give the same command again, or go without them."
+        )
+    folders = cases["path"].map(lambda path: str(epath.Path(path).parent))
+    faults += [
+        f"{folder}: red and blue look swapped. Find out what wrote these files; a model that "
+        "trains on them learns the wrong colours."
+        for folder in find_swapped(cases["red_minus_blue"], folders)
+    ]
+    return faults
+
+
+def _plan(
+    cases: pd.DataFrame, dropped: pd.DataFrame, warnings: tuple[str, ...], begun: Begun
+) -> Build:
     counts = cases["shard"].value_counts()
-    # Not the paths: a data set that was moved is the same data set.
-    table = cases.drop(columns="path").to_csv(index=False)
+    rules = dropped["rule"].value_counts()
     return Build(
-        settings=settings,
-        cases_sha256=hashlib.sha256(table.encode()).hexdigest(),
-        complete=True,
+        settings=begun.settings,
+        listing_sha256=begun.listing_sha256,
+        cases_sha256=hash_cases(cases[_CASES_COLUMNS]),
         sources={str(name): int(n) for name, n in cases["source"].value_counts().items()},
         images=len(cases),
         positives=int(cases["target"].sum()),
         groups=cases["group"].nunique(),
-        shard_names=tuple(f"train{i:02d}-{counts[i]}.tfrec" for i in range(settings.shards)),
-        vocabularies={"sex": SEXES, "anatom_site": SITES, "diagnosis": DIAGNOSES},
+        dropped={rule: int(rules[rule]) for rule in RULES if rule in rules},
+        warnings=warnings,
+        shard_names=tuple(f"train{k:02d}-{n}.tfrec" for k, n in sorted(counts.items())),
+        vocabularies=VOCABULARIES,
     )
 
 
-def _is_finished(out: Path, planned: Build) -> bool:
-    if not out.exists() or not any(out.iterdir()):
-        return False
-    try:
-        found = Build.model_validate_json((out / BUILD).read_bytes())
-    except (OSError, ValidationError) as error:
-        raise TrainingError(
-            f"{out} is not empty and holds no build. Choose another --out, or remove it."
-        ) from error
-    if found.model_copy(update={"complete": True}) != planned:
-        differing = list_differences(found.settings, planned.settings) or [
-            "other images or metadata"
-        ]
-        raise TrainingError(
-            f"{out} holds another build: {'; '.join(differing)}. Choose another --out."
-        )
-    return found.complete
-
-
-def _write_shards(cases: pd.DataFrame, planned: Build, out: Path) -> None:
-    for stale in out.glob(".partial-*"):
-        stale.unlink()
+def _write_folder(folder: epath.Path, planned: Build, cases: pd.DataFrame, run: Runner) -> None:
+    """Write the shards that are missing."""
+    state = Begun(**planned.model_dump(include=set(Begun.model_fields) - {"complete"}))
+    if read_state(folder) != state:
+        # Shards from before an unusable image was replaced would be of another sharing-out.
+        for stale in folder.glob("*.tfrec"):
+            stale.unlink()
+        write_whole(folder / BUILD, state.model_dump_json(indent=2) + "\n")
     cases = cases.assign(patient_code=_factorize(cases["patient_id"]))
-    missing = [s for s, name in enumerate(planned.shard_names) if not (out / name).exists()]
-    todo = cases[cases["shard"].isin(missing)].sort_values("shard", kind="stable")
-    size, crop_fraction = planned.settings.size, planned.settings.crop_fraction
-    cut = partial(cut_file, size=size, crop_fraction=crop_fraction)
-    with (
-        multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool,
-        tqdm(total=len(todo), unit=" images", mininterval=1) as progress,
-    ):
-        cuts = pool.imap(cut, todo["path"], _CHUNK)
-        for shard in missing:
-            members = todo[todo["shard"] == shard]
-            write_shard(out / planned.shard_names[shard], _encode(members, cuts, progress))
+    todo = [
+        Shard(str(folder / name), cases[cases["shard"] == k])
+        for k, name in enumerate(planned.shard_names)
+        if not (folder / name).exists()
+    ]
+    images = sum(shard.images for shard in todo)
+    with tqdm(
+        desc=f"Writing {folder}", total=len(cases), initial=len(cases) - images, unit=" images",
+        mininterval=1,
+    ) as progress:  # fmt: skip
+        run(write_shard_of, todo, progress.update)
 
 
-def _encode(members: pd.DataFrame, cuts: Iterator[Cut], progress: tqdm) -> Iterator[bytes]:
-    # The members come first: zip asks for them first, and so takes no cut of the next shard.
-    for case, cut in zip(members.to_dict("records"), cuts, strict=False):
-        yield encode_example(case, cut)
-        progress.update()
+def _encode(members: pd.DataFrame) -> Iterator[bytes]:
+    for blob, rows in members.groupby("blob"):
+        with epath.Path(blob).open("rb") as file:
+            for case in rows.to_dict("records"):
+                file.seek(int(case["start"]))
+                yield encode_example(case, file.read(int(case["length"])))
 
 
 def _factorize(patient_ids: pd.Series) -> list[int]:
     """Number of each patient in the order of appearance; -1 where the patient is not known."""
     codes, _ = pd.factorize(patient_ids.mask(patient_ids == ""))
     return list(codes)
+
+
+def _hash_listing(cases: pd.DataFrame, dropped: pd.DataFrame) -> str:
+    """SHA-256 of what is to be built, without paths: a moved archive is the same archive."""
+    table = cases.drop(columns=["path", "listed"]).assign(rule=dropped["rule"])
+    return _hash(table.to_csv(index=False))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

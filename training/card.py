@@ -1,7 +1,7 @@
 """The model card, written from the same description that becomes the manifest."""
 
 from processing.bundle import Description, Metric
-from training.vocabulary import SOURCES
+from training.vocabulary import TARGETS, describe_source
 
 _CARD = """\
 # Model card: {label.name} classifier
@@ -41,7 +41,7 @@ probability = sigmoid({calibration.slope:.4f} * logit + ({calibration.intercept:
 
 ## Training
 
-{data[images]} images ({sources}) with {data[positives]} melanomas, of {data[groups]} patients,
+{data[images]} images ({sources}) with {data[positives]} {plural}, of {data[groups]} patients,
 lesions or single images, none of them in two folds; each fold's model saw all but the fold that it
 is judged on. {settings[epochs]} epochs, batches of {settings[batch_size]}, weighted cross-entropy,
 AdamW at {settings[learning_rate]:g} with warm-up and cosine decay, averaged weights, starting
@@ -56,7 +56,7 @@ weights `{settings[weights]}`, seed {settings[seed]}; TensorFlow {training[tenso
   something else.
 - Skin tones were not recorded in ISIC 2019 and 2020, so how it does on darker skin could not be
   measured.
-- The share of melanomas among the training images is higher than among the spots that people worry
+- The share of {plural} among the training images is higher than among the spots that people worry
   about, and the probability is calibrated to that share.
 
 ## Licence
@@ -70,25 +70,27 @@ weights `{settings[weights]}`, seed {settings[seed]}; TensorFlow {training[tenso
 def render_card(description: Description) -> str:
     """Markdown of the model card."""
     training = description.training
+    plural = TARGETS[description.label.name].plural
     return _CARD.format(
         **dict(description)
         | {
             "settings": training["settings"],
             "data": training["data"],
             "sources": ", ".join(
-                f"{SOURCES[k].title}: {n}" for k, n in training["data"]["sources"].items()
+                f"{describe_source(k).title}: {n}" for k, n in training["data"]["sources"].items()
             ),
             "point": description.in_force,
-            "metrics": "\n".join(map(_render_metric, description.metrics)),
+            "plural": plural,
+            "metrics": "\n".join(_render_metric(m, plural) for m in description.metrics),
             "attribution": "\n".join(f"- {line}" for line in description.attribution),
         }
     )
 
 
-def _render_metric(metric: Metric) -> str:
+def _render_metric(metric: Metric, plural: str) -> str:
     estimate = metric.estimate
     return (
-        f"| {metric.dataset}: {metric.images} images, {metric.positives} melanomas | {metric.name} "
+        f"| {metric.dataset}: {metric.images} images, {metric.positives} {plural} | {metric.name} "
         f"| {estimate.value:.3f} | {estimate.low:.3f} to {estimate.high:.3f}, "
         f"{metric.interval_method} |"
     )

@@ -2,9 +2,9 @@
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import tensorflow as tf
+from etils import epath
 from PIL import Image
 
 from training.augment import Augmentation, augment_batch
@@ -16,7 +16,7 @@ SHUFFLE_RECORDS = 16_384
 
 
 def make_training_dataset(
-    shards: Sequence[Path],
+    shards: Sequence[epath.Path],
     size: int,
     batch_size: int,
     augmentation: Augmentation,
@@ -49,7 +49,9 @@ def make_training_dataset(
     )
 
 
-def make_evaluation_dataset(shards: Sequence[Path], size: int, batch_size: int) -> tf.data.Dataset:
+def make_evaluation_dataset(
+    shards: Sequence[epath.Path], size: int, batch_size: int
+) -> tf.data.Dataset:
     """All records once, in order: batches of what `_decode` gives, image (B, S, S, 3) uint8."""
     return (
         _read_records(shards)
@@ -59,7 +61,7 @@ def make_evaluation_dataset(shards: Sequence[Path], size: int, batch_size: int) 
     )
 
 
-def check_shards(shards: Sequence[Path], size: int) -> None:
+def check_shards(shards: Sequence[epath.Path], size: int) -> None:
     """Look at the first record of each shard, so that a wrong file fails before hours of work.
 
     Raises:
@@ -82,7 +84,7 @@ def check_shards(shards: Sequence[Path], size: int) -> None:
             )
 
 
-def _read_records(shards: Sequence[Path]) -> tf.data.Dataset:
+def _read_records(shards: Sequence[epath.Path]) -> tf.data.Dataset:
     return tf.data.TFRecordDataset([str(shard) for shard in shards])
 
 
@@ -92,5 +94,4 @@ def _decode(record: tf.Tensor, size: int) -> dict[str, tf.Tensor]:
         "image": decode_image(parsed["image"], size),
         "target": tf.cast(parsed["target"], tf.float32)[None],
         "image_name": parsed["image_name"],
-        "group": parsed["group"],
     }

@@ -1,6 +1,11 @@
 """The one exception for faults that the person at the command line can mend, and its words."""
 
+import logging
+from collections.abc import Sequence
+
 from pydantic import BaseModel
+
+_log = logging.getLogger(__name__)
 
 
 class TrainingError(Exception):
@@ -14,3 +19,16 @@ def list_differences(there: BaseModel, now: BaseModel) -> list[str]:
         for name, value in now
         if getattr(there, name) != value
     ]
+
+
+def warn(warnings: Sequence[str], strict: bool) -> tuple[str, ...]:
+    """Log each warning, and give them.
+
+    Raises:
+        TrainingError: there are some, and `strict` makes them fatal.
+    """
+    if warnings and strict:
+        raise TrainingError("--strict: " + "\n".join(warnings))
+    for warning in warnings:
+        _log.warning("Warning: %s", warning)
+    return tuple(warnings)

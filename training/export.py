@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
+from etils import epath
 from numpy.typing import NDArray
 
 from processing.bundle import (
@@ -28,15 +29,15 @@ from processing.bundle import (
     write_bundle,
 )
 from processing.drawing import draw_lesion
-from training.build import Build, read_build, read_cases
 from training.calibrate import IN_FORCE, calibrate, choose_operating_points, fit_calibration
 from training.card import render_card
+from training.data import Build, Data, read_data
 from training.dataset import check_shards, make_evaluation_dataset
 from training.errors import TrainingError
 from training.metrics import INTERVAL_METHOD, auc, sensitivity, specificity
 from training.train import MODEL as KERAS_MODEL
 from training.train import TrainSettings, finished_folds, read_oof, read_settings
-from training.vocabulary import LABEL, LICENCE, SOURCES
+from training.vocabulary import LICENCE, TARGETS, describe_source
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ _GOLDEN_LESIONS = 4  # of each kind
 _CHECKED_IMAGES = 64
 
 
-def export(run: Path, tests: Sequence[Path], out: Path) -> Bundle:
+def export(run: Path, tests: Sequence[epath.Path], out: Path) -> Bundle:
     """Export the finished folds of `run`, averaged, as the bundle `out`.
 
     Args:
@@ -58,17 +59,19 @@ def export(run: Path, tests: Sequence[Path], out: Path) -> Bundle:
     """
     refuse_existing(out)
     settings = read_settings(run)
-    data = Path(settings.data)
-    built = read_build(data)
+    data = read_data(epath.Path(settings.data))
+    built = data.build
     if built.cases_sha256 != settings.data_sha256:
-        raise TrainingError(f"{data} is no longer the data set that {run} was trained on.")
-    for test in tests:
-        _check_test(test, data, built.settings.size)
+        raise TrainingError(f"{data.folder} is no longer the data set that {run} was trained on.")
+    tested = [read_data(test) for test in tests]
+    for test in tested:
+        _check_test(test, data)
     folders = finished_folds(run, settings.folds)
     oof = read_oof(run, settings.folds)
+    target = TARGETS[built.settings.target]
     oof_name = (
         f"out-of-fold predictions, {len(folders)} of {settings.folds} folds: {len(oof)} images, "
-        f"{oof['target'].sum()} melanomas"
+        f"{oof['target'].sum()} {target.plural}"
     )
     calibration = fit_calibration(oof, oof_name)
     probability = calibrate(oof["logit"].to_numpy(), calibration)
@@ -79,28 +82,33 @@ def export(run: Path, tests: Sequence[Path], out: Path) -> Bundle:
     models = [keras.models.load_model(folder / KERAS_MODEL) for folder in folders]
     graph = ServingGraph(models, calibration, built.settings.size)
     metrics = _measure("out-of-fold", oof, probability, threshold)
-    for test in tests:
-        _log.info("Predicting test set %s", test)
+    for test in tested:
+        _log.info("Predicting test set %s", test.folder)
         predictions = _predict_test(test, graph)
         metrics += _measure(
-            f"test set {test.name}", predictions, predictions["probability"].to_numpy(), threshold
+            f"test set {test.folder.name}",
+            predictions,
+            predictions["probability"].to_numpy(),
+            threshold,
         )
 
     _log.info("Converting to LiteRT")
     model = _convert(graph)
     _log.info("Comparing it with Keras on %d images", _CHECKED_IMAGES)
-    _check(model, graph, data, built)
+    _check(model, graph, data)
     images = draw_golden_images(built.settings.size)
     description = Description(
         backbone=settings.backbone,
         input=Input(size=built.settings.size, crop_fraction=built.settings.crop_fraction),
-        label=LABEL,
+        label=target.label,
         operating_points=points,
         operating_point=IN_FORCE,
         calibration=calibration,
         metrics=tuple(metrics),
         licence=LICENCE,
-        attribution=tuple(line for name in built.sources for line in SOURCES[name].attribution),
+        attribution=tuple(
+            line for name in built.sources for line in describe_source(name).attribution
+        ),
         training=_describe_training(settings, built, len(folders)),
     )
     files = {
@@ -188,10 +196,10 @@ def _convert(graph: ServingGraph) -> bytes:
     return converted
 
 
-def _check(model: bytes, graph: ServingGraph, data: Path, built: Build) -> None:
+def _check(model: bytes, graph: ServingGraph, data: Data) -> None:
     """Compare the converted graph with Keras on training images."""
-    shard = data / built.shard_names[0]
-    batches = make_evaluation_dataset([shard], built.settings.size, _CHECKED_IMAGES)
+    size = data.build.settings.size
+    batches = make_evaluation_dataset(data.shards([0]), size, _CHECKED_IMAGES)
     images = next(iter(batches))["image"].numpy()
     difference = np.abs(run_litert(model, images) - graph.probabilities(images)).max()
     if not difference <= GOLDEN_TOLERANCE:
@@ -223,39 +231,42 @@ def _measure(
     ]
 
 
-def _check_test(test: Path, data: Path, size: int) -> None:
-    tested = read_build(test)
-    if tested.settings.size != size:
+def _check_test(test: Data, data: Data) -> None:
+    size, wanted = test.build.settings.size, data.build.settings.size
+    if size != wanted:
         raise TrainingError(
-            f"--test {test} holds images of {tested.settings.size} px, the model takes {size}. "
-            f"Build it again with --size {size}."
+            f"--test {test.folder} holds images of {size} px, the model takes {wanted}. "
+            f"Build it again with --size {wanted}."
         )
-    check_shards([test / name for name in tested.shard_names], size)
-    ours, theirs = read_cases(data), read_cases(test)
+    if test.build.settings.target != data.build.settings.target:
+        raise TrainingError(
+            f"--test {test.folder} counts {test.build.settings.target} as positive, the training "
+            f"data {data.build.settings.target}. Build it again with the same --target."
+        )
+    check_shards(test.shards(), size)
     for column in ("image_name", "group"):
-        shared = sorted(set(theirs[column]) & set(ours[column]))
+        shared = sorted(set(test.cases[column]) & set(data.cases[column]))
         if shared:
             raise TrainingError(
-                f"--test {test} shares {len(shared)} of its {column} with the training data, "
-                f"first {shared[0]}. A test set must be apart: remove them from one of the two."
+                f"--test {test.folder} shares {len(shared)} of its {column} with the training "
+                f"data, first {shared[0]}. A test set must be apart: remove them from one of "
+                "the two."
             )
 
 
-def _predict_test(test: Path, graph: ServingGraph) -> pd.DataFrame:
-    """Columns target, group, probability of every image of a test set."""
-    tested = read_build(test)
-    shards = [test / name for name in tested.shard_names]
+def _predict_test(test: Data, graph: ServingGraph) -> pd.DataFrame:
+    """Columns image_name, target, group, probability of every image of a test set."""
     parts = [
         pd.DataFrame(
             {
                 "target": batch["target"].numpy()[:, 0].astype(int),
-                "group": batch["group"].numpy().astype(str),
+                "image_name": batch["image_name"].numpy().astype(str),
                 "probability": graph.probabilities(batch["image"]),
             }
         )
-        for batch in make_evaluation_dataset(shards, tested.settings.size, batch_size=32)
+        for batch in make_evaluation_dataset(test.shards(), test.build.settings.size, batch_size=32)
     ]
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts).merge(test.cases[["image_name", "group"]], validate="one_to_one")
 
 
 def _pack_golden(images: NDArray[np.uint8], probability: NDArray[np.float32]) -> bytes:

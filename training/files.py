@@ -1,22 +1,49 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, on this machine or wherever TensorFlow reads."""
 
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
+
+from etils import epath
+
+from training.errors import TrainingError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_Path = TypeVar("_Path", Path, epath.Path)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, with its ending, that takes its place once written."""
-    partial = path.with_name(f".partial-{path.name}")
+def replacing(path: _Path) -> Iterator[_Path]:
+    """A temporary path beside `path`, with its ending, that takes its place once written.
+
+    Raises:
+        TrainingError: the disk is full; nothing of the file stays.
+    """
+    # With the process's number: workers of a build that was killed may still be at it.
+    partial = path.parent / f".partial-{os.getpid()}-{path.name}"
     try:
         yield partial
         partial.replace(path)
+    except Exception as error:
+        if _is_full(error):
+            raise TrainingError(
+                f"{path}: the disk is full. Free some space and give the same command again: it "
+                "goes on from what is whole."
+            ) from error
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path | epath.Path, text: str) -> None:
     """Write a text file by way of a temporary one."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def _is_full(error: Exception) -> bool:
+    # TensorFlow has its own exception; only its text tells, and importing it here would be slow.
+    return getattr(error, "errno", None) in _FULL or "No space left on device" in str(error)

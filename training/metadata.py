@@ -1,219 +1,198 @@
-"""ISIC metadata -> one table of cases, one row per image."""
+"""Any number of sources -> one table of cases, and the image files that belong to it."""
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from etils import epath
 
+from training.cases import COLUMNS, make_cases, read_table, require
 from training.errors import TrainingError
-from training.vocabulary import DIAGNOSES, SEXES, SITES
+from training.isic import read_isic2019, read_isic2020
+from training.vocabulary import Target
 
-_ISIC2019_DIAGNOSES = {
-    "MEL": "melanoma",
-    "NV": "nevus",
-    "BCC": "basal cell carcinoma",
-    "AK": "actinic keratosis",
-    "BKL": "benign keratosis",
-    "DF": "dermatofibroma",
-    "VASC": "vascular lesion",
-    "SCC": "squamous cell carcinoma",
-    "UNK": "unknown",
-}
-_DIAGNOSES = {diagnosis: diagnosis for diagnosis in DIAGNOSES} | {"unknown": ""}
-# ISIC 2020 has one torso only.
-_SITES = {site: site for site in SITES} | {
-    "anterior torso": "torso",
-    "posterior torso": "torso",
-    "lateral torso": "torso",
-}
+_ENDINGS = (".jpg", ".jpeg", ".png")
+_CSV_COLUMNS = [
+    "image", "target", "source", "patient_id", "lesion_id", "sex", "age_approx", "anatom_site",
+    "diagnosis",
+]  # fmt: skip
 
 
-def read_archives(isic2019: Sequence[Path], isic2020: Sequence[Path]) -> pd.DataFrame:
-    """Read any number of archives into one table of cases; see `read_isic2019` for its columns.
+@dataclass(frozen=True)
+class Listing:
+    """What the sources list.
+
+    `cases` has one row per listed image: `image_name`, `path` (of an image inside a TFRecord file
+    `FILE#BYTEOFFSET`), `source, patient_id, lesion_id, sex, age_approx, anatom_site, diagnosis`,
+    `target` (0 or 1), `group` (the patient, else the lesion, else the image), `listed` (where its
+    row stands) and `present` (whether its file is there). Missing text is "", a missing age NaN.
+    """
+
+    cases: pd.DataFrame
+    warnings: tuple[str, ...]
+
+
+def read_sources(
+    isic2019: Sequence[epath.Path],
+    isic2020: Sequence[epath.Path],
+    csv: Sequence[epath.Path],
+    kaggle: Sequence[epath.Path],
+    target: Target,
+    *,
+    with_images: bool = True,
+) -> Listing:
+    """Read any number of sources into one table of cases.
+
+    Args:
+        isic2019, isic2020: folders in ISIC's own layouts.
+        csv: files with `image`, a path beside the file, and `target`; see the README.
+        kaggle: folders of public TFRecord sets.
+        target: what counts as 1.
+        with_images: whether to look for the image files; if not, all count as present.
 
     Raises:
-        TrainingError: as the readers, or two archives hold an image of the same name.
+        TrainingError: a file, column or cell is missing or wrong, an image is listed twice, or
+            none of a source's images is there.
     """
-    tables = [*map(read_isic2019, isic2019), *map(read_isic2020, isic2020)]
+    tables = [
+        *(read_isic2019(folder, target) for folder in isic2019),
+        *(read_isic2020(folder, target) for folder in isic2020),
+    ]
+    warnings: list[str] = []
+    for path in csv:
+        table, said = read_csv_list(path, target)
+        tables.append(table)
+        warnings += said
+    if with_images:
+        warnings += _find_images(tables)
+    for folder in kaggle:
+        from training.kaggle import read_kaggle  # with TensorFlow, which takes seconds to import
+
+        table, said = read_kaggle(folder, target)
+        tables.append(table)
+        warnings += said
     if not tables:
-        raise TrainingError("No images: give at least one --isic2019 or --isic2020.")
-    cases = pd.concat(tables, ignore_index=True)
-    twice = cases[cases["image_name"].duplicated(keep=False)].sort_values("image_name")
-    if len(twice):
-        first, second = twice["path"].iloc[:2]
         raise TrainingError(
-            f"{first} and {second} have one name ({len(twice) // 2} such pairs). Leave one "
-            "archive out, or remove the rows from one of them."
+            "No images: give at least one --isic2019, --isic2020, --csv or --tfrecords."
         )
-    return cases
+    cases = pd.concat(tables, ignore_index=True)[COLUMNS]
+    _require_unique(cases)
+    return Listing(cases, tuple(warnings))
 
 
-def read_isic2019(folder: Path) -> pd.DataFrame:
-    """Read ISIC 2019's own layout: two CSV files beside `ISIC_2019_Training_Input/`.
+def read_csv_list(path: epath.Path, target: Target) -> tuple[pd.DataFrame, list[str]]:
+    """Read a plain CSV file: `image,target` and any of the case's columns.
+
+    `image` is a path relative to the file, with or without its ending. `source` is the file's name
+    where it is not given.
 
     Returns:
-        The table of cases. Missing values are "", but `age_approx` is a float with NaN. `target`
-        is 1 for melanoma, as in ISIC 2020. ISIC 2019 has no patients: `patient_id` is "", and
-        `group` is the lesion, or the image where the lesion is not known.
+        The table of cases; no image has been looked for. And a warning of columns not known.
 
     Raises:
-        TrainingError: a file, column, row or image is missing or wrong.
+        TrainingError: a column or cell is missing or wrong, or a target contradicts its diagnosis.
     """
-    truth_path = folder / "ISIC_2019_Training_GroundTruth.csv"
-    facts_path = folder / "ISIC_2019_Training_Metadata.csv"
-    truth = _read_csv(truth_path, ["image", *_ISIC2019_DIAGNOSES])
-    facts = _read_csv(
-        facts_path, ["image", "age_approx", "anatom_site_general", "lesion_id", "sex"]
-    )
-    _require_same_images(truth, truth_path, facts, facts_path)
-    # Both keep their lines as index for the messages; arrays keep pandas from aligning on it.
-    facts = facts.iloc[pd.Index(facts["image"]).get_indexer(truth["image"])]
-    diagnoses = _decode_one_hot(truth, truth_path)
-    return _make_cases(
-        facts_path,
-        images=folder / "ISIC_2019_Training_Input",
-        source="isic2019",
-        image_name=facts["image"],
-        patient_id=pd.Series("", facts.index),
-        lesion_id=facts["lesion_id"],
-        sex=facts["sex"],
-        age_approx=facts["age_approx"],
-        anatom_site=facts["anatom_site_general"],
-        diagnosis=pd.Series(diagnoses, facts.index, name="diagnosis"),
-    )
-
-
-def read_isic2020(folder: Path) -> pd.DataFrame:
-    """Read ISIC 2020's own layout: `train/` beside `train.csv` or the challenge's ground truth.
-
-    Returns:
-        As `read_isic2019`. `group` is the patient. Only the second version of the ground truth
-        knows lesions.
-
-    Raises:
-        TrainingError: as `read_isic2019`, or a target contradicts its diagnosis.
-    """
-    names = (
-        "train.csv",
-        "ISIC_2020_Training_GroundTruth_v2.csv",
-        "ISIC_2020_Training_GroundTruth.csv",
-    )
-    path = next((folder / name for name in names if (folder / name).is_file()), None)
-    if path is None:
-        raise TrainingError(f"{folder} holds none of {', '.join(names)}.")
-    table = _read_csv(
+    listed = read_table(path, ["image", "target"])
+    unknown = [str(column) for column in listed if column not in _CSV_COLUMNS]
+    table = listed.reindex(columns=_CSV_COLUMNS, fill_value="")
+    targets = table["target"]
+    require(targets.isin(["0", "1"]), targets, path, "0 or 1")
+    cases = make_cases(
         path,
-        [
-            "image_name", "patient_id", "sex", "age_approx", "anatom_site_general_challenge",
-            "diagnosis", "target",
-        ],
-    )  # fmt: skip
-    melanoma = (table["diagnosis"] == "melanoma").map({True: "1", False: "0"})
-    _require_all(
-        table["target"] == melanoma, table["target"], path, "1 for melanoma and 0 for all others"
+        target,
+        image_name=table["image"].str.replace(r"^.*/|\.(jpe?g|png)$", "", regex=True, case=False),
+        path=table["image"].map(lambda image: str(path.parent / image)),
+        source=table["source"].where(table["source"] != "", path.stem),
+        **{column: table[column] for column in _CSV_COLUMNS[3:]},
     )
-    return _make_cases(
+    told, decided = cases["diagnosis"] != "", cases["target"]
+    cases["target"] = targets.astype("int64").to_numpy()
+    require(
+        ~told | (cases["target"] == decided),
+        targets,
         path,
-        images=folder / "train",
-        source="isic2020",
-        image_name=table["image_name"],
-        patient_id=table["patient_id"],
-        lesion_id=table.get("lesion_id", pd.Series("", table.index)),
-        sex=table["sex"],
-        age_approx=table["age_approx"],
-        anatom_site=table["anatom_site_general_challenge"],
-        diagnosis=table["diagnosis"],
+        f"1 where the diagnosis is {' or '.join(sorted(target.diagnoses))} and 0 where it is "
+        f"another, under the label {target.name!r}",
+    )
+    return cases, [
+        f"{path}, line 1: column {', '.join(unknown)} is not known and was not read. Possible: "
+        f"{', '.join(_CSV_COLUMNS)}."
+    ] if unknown else []
+
+
+def _require_unique(cases: pd.DataFrame) -> None:
+    twice = cases[cases["image_name"].duplicated(keep=False)]
+    if twice.empty:
+        return
+    conflicting = twice.groupby("image_name")["target"].transform("nunique") > 1
+    worst = twice[conflicting].drop_duplicates(["image_name", "target"])
+    worst = twice if worst.empty else worst
+    name = worst["image_name"].iloc[0]
+    one, other = worst[worst["image_name"] == name].to_dict("records")[:2]
+    targets = f", with target {one['target']} there and {other['target']} here"
+    raise TrainingError(
+        f"{other['listed']}: {name} already stands in {one['listed']}"
+        f"{targets if conflicting.any() else ''} ({twice['image_name'].nunique()} names stand "
+        "twice). Remove one of its rows, or leave one source out."
     )
 
 
-def _make_cases(path: Path, images: Path, source: str, **columns: pd.Series) -> pd.DataFrame:
-    """Check and translate the columns of one archive; their index is the line in `path`."""
-    names = columns["image_name"].to_numpy()
-    patients, lesions = columns["patient_id"].to_numpy(), columns["lesion_id"].to_numpy()
-    diagnoses = _translate(columns["diagnosis"], _DIAGNOSES, path)
-    cases = pd.DataFrame(
-        {
-            "image_name": names,
-            "path": [str(images / f"{name}.jpg") for name in names],
-            "source": source,
-            "patient_id": patients,
-            "lesion_id": lesions,
-            "sex": _translate(columns["sex"], {sex: sex for sex in SEXES}, path),
-            "age_approx": _parse_ages(columns["age_approx"], path),
-            "anatom_site": _translate(columns["anatom_site"], _SITES, path),
-            "diagnosis": diagnoses,
-            "target": (diagnoses == "melanoma").astype("int64"),
-            "group": np.where(patients != "", patients, np.where(lesions != "", lesions, names)),
-        }
-    )
-    absent = [file for file in cases["path"] if not Path(file).is_file()]
-    if absent:
-        raise TrainingError(
-            f"{path}: {len(absent)} of {len(cases)} images are missing, first {absent[0]}. "
-            "Download them, or remove their rows."
+def _find_images(tables: list[pd.DataFrame]) -> list[str]:
+    """Set `path`, with the file's real name, and `present` in each table; tell what is amiss."""
+    folders: dict[str, dict[str, str]] = {}
+    for table in tables:
+        rows = list(zip(table["path"], table["source"], strict=True))
+        found = [_find_image(path, source, folders) for path, source in rows]
+        table["present"] = [path is not None for path in found]
+        table["path"] = [path or asked for path, (asked, _) in zip(found, rows, strict=True)]
+    warnings = [_describe_absent(table) for table in tables if not table["present"].all()]
+    files = {path for paths in folders.values() for path in paths.values()}
+    unlisted = sorted(files.difference(*(table["path"] for table in tables)))
+    if unlisted:
+        warnings.append(
+            f"{unlisted[0]} is in no list, the first of {len(unlisted)} such images. They are left "
+            "out: add rows for them, or remove them."
         )
-    return cases
+    return warnings
 
 
-def _read_csv(path: Path, columns: list[str]) -> pd.DataFrame:
-    """Text cells, missing ones ""; the index is the line in the file."""
+def _describe_absent(table: pd.DataFrame) -> str:
+    absent = table[~table["present"]]
+    listed, path = absent[["listed", "path"]].iloc[0]
+    if len(absent) == len(table):
+        raise TrainingError(
+            f"{listed}: {path} is absent, as is every other of the {len(table)} images listed "
+            "there. Download them, or correct the folder."
+        )
+    return (
+        f"{listed}: {path} is absent, the first of {len(absent)} of the {len(table)} images listed "
+        "there. They are left out: download them, or remove their rows."
+    )
+
+
+def _find_image(path: str, source: str, folders: dict[str, dict[str, str]]) -> str | None:
+    """The file that a row means by `path`. Each folder is listed once and kept in `folders`."""
+    folder, name = os.path.split(path)
+    if folder not in folders:
+        folders[folder] = _list_images(folder)
+    names = [name]
+    if source in ("isic2019", "isic2020"):
+        # The archive's own downloader keeps an ending in capitals, and leaves out what the
+        # challenge added to the name.
+        stem = name.removesuffix(".jpg")
+        names += [stem, stem.removesuffix("_downsampled")]
+    return next((folders[folder][one] for one in names if one in folders[folder]), None)
+
+
+def _list_images(folder: str) -> dict[str, str]:
+    """Paths of a folder's images by name, with and without ending; none where it is absent."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"{path} cannot be read as CSV: {error}") from error
-    missing = [column for column in columns if column not in table]
-    if missing:
-        raise TrainingError(
-            f"{path}: column {', '.join(missing)} is missing. Found: {', '.join(table.columns)}"
-        )
-    if table.empty:
-        raise TrainingError(f"{path} has no rows.")
-    table.index = pd.RangeIndex(2, len(table) + 2)  # the header is line 1
-    key = columns[0]
-    repeated = table.index[table[key].duplicated()]
-    if len(repeated):
-        name = table.loc[repeated[0], key]
-        raise TrainingError(f"{path}, line {repeated[0]}: {name} stands here for the second time.")
-    return table
-
-
-def _require_same_images(a: pd.DataFrame, a_path: Path, b: pd.DataFrame, b_path: Path) -> None:
-    for one, one_path, other, other_path in ((a, a_path, b, b_path), (b, b_path, a, a_path)):
-        alone = one[~one["image"].isin(other["image"])]
-        if len(alone):
-            raise TrainingError(
-                f"{one_path}, line {alone.index[0]}: {alone['image'].iloc[0]} has no row in "
-                f"{other_path} ({len(alone)} such rows)."
-            )
-
-
-def _translate(values: pd.Series, vocabulary: dict[str, str], path: Path) -> NDArray[np.object_]:
-    translated = values.map(vocabulary | {"": ""})
-    _require_all(translated.notna(), values, path, f"one of {', '.join(vocabulary)} or empty")
-    return translated.to_numpy()
-
-
-def _parse_ages(values: pd.Series, path: Path) -> NDArray[np.float64]:
-    ages = pd.to_numeric(values, errors="coerce")
-    _require_all((values == "") | ages.between(0, 120), values, path, "years, 0 to 120, or empty")
-    return ages.to_numpy()
-
-
-def _decode_one_hot(truth: pd.DataFrame, path: Path) -> list[str]:
-    codes = list(_ISIC2019_DIAGNOSES)
-    marks = truth[codes].apply(pd.to_numeric, errors="coerce")
-    good = marks.isin([0, 1]).all(axis=1) & (marks.sum(axis=1) == 1)
-    shown = truth[codes].agg(",".join, axis=1)
-    _require_all(good, shown, path, f"one 1 among {','.join(codes)}, the others 0")
-    return [_ISIC2019_DIAGNOSES[code] for code in marks.idxmax(axis=1)]
-
-
-def _require_all(good: pd.Series, values: pd.Series, path: Path, expected: str) -> None:
-    bad = values[~good.to_numpy()]
-    if len(bad):
-        raise TrainingError(
-            f"{path}, line {values.index[~good.to_numpy()][0]}: {values.name or 'diagnosis'} "
-            f"{bad.iloc[0]!r} should be {expected} ({len(bad)} such rows)."
-        )
+        files = sorted((file.name, str(file)) for file in epath.Path(folder).iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise TrainingError(f"{folder} cannot be listed: {error.strerror}.") from error
+    paths = {name: path for name, path in files if name.lower().endswith(_ENDINGS)}
+    stems = {name.rpartition(".")[0]: path for name, path in reversed(paths.items())}
+    return stems | paths

@@ -5,14 +5,12 @@
 """
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
-import pandas as pd
 import tensorflow as tf
+from etils import epath
 
-from processing.image import Cut
 from training.files import replacing
 from training.vocabulary import DIAGNOSES, SEXES, SITES
 
@@ -33,11 +31,11 @@ FEATURES = {
 }  # fmt: skip
 
 
-def encode_example(case: Mapping[Hashable, Any], cut: Cut) -> bytes:
-    """Serialise one row of the table of cases and its cut."""
+def encode_example(case: Mapping[Hashable, Any], jpeg: bytes) -> bytes:
+    """Serialise one row of the table of cases and the JPEG of its square."""
     age = case["age_approx"]
     features = {
-        "image": _bytes(cut.jpeg),
+        "image": _bytes(jpeg),
         "image_name": _bytes(case["image_name"].encode()),
         "patient_id": _int(case["patient_code"]),
         "sex": _int(_code(case["sex"], SEXES)),
@@ -45,8 +43,8 @@ def encode_example(case: Mapping[Hashable, Any], cut: Cut) -> bytes:
         "anatom_site_general_challenge": _int(_code(case["anatom_site"], SITES)),
         "diagnosis": _int(_code(case["diagnosis"], DIAGNOSES)),
         "target": _int(case["target"]),
-        "width": _int(cut.width),
-        "height": _int(cut.height),
+        "width": _int(case["width"]),
+        "height": _int(case["height"]),
         "source": _bytes(case["source"].encode()),
         "group": _bytes(case["group"].encode()),
     }
@@ -55,7 +53,7 @@ def encode_example(case: Mapping[Hashable, Any], cut: Cut) -> bytes:
     return serialized
 
 
-def write_shard(path: Path, examples: Iterable[bytes]) -> None:
+def write_shard(path: epath.Path, examples: Iterable[bytes]) -> None:
     """Write serialised examples to `path`: under a temporary name, then renamed."""
     with replacing(path) as partial, tf.io.TFRecordWriter(str(partial)) as writer:
         for example in examples:
@@ -66,15 +64,6 @@ def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     """Parse one record into scalars of `FEATURES`; `image` is still a JPEG."""
     parsed: dict[str, tf.Tensor] = tf.io.parse_single_example(serialized, FEATURES)
     return parsed
-
-
-def read_sizes(shards: Sequence[Path]) -> pd.DataFrame:
-    """Columns image_name, width, height of every record: the source's size, upright, pixels."""
-    keys = ("image_name", "width", "height")
-    records = tf.data.TFRecordDataset([str(shard) for shard in shards]).map(parse_example)
-    rows = records.map(lambda parsed: tuple(parsed[key] for key in keys)).as_numpy_iterator()
-    sizes = pd.DataFrame(rows, columns=list(keys))
-    return sizes.assign(image_name=sizes["image_name"].str.decode("utf-8"))
 
 
 def decode_image(jpeg: tf.Tensor, size: int) -> tf.Tensor:

@@ -16,11 +16,12 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from etils import epath
 from pydantic import BaseModel, ConfigDict, Field
 
 from processing.bundle import Estimate
 from training.augment import Augmentation
-from training.build import Build, read_build, read_cases
+from training.data import Data, read_data
 from training.dataset import check_shards, make_evaluation_dataset, make_training_dataset
 from training.errors import TrainingError, list_differences
 from training.files import replacing, write_whole
@@ -78,37 +79,37 @@ def cross_validate(
     Raises:
         TrainingError: the data, the run folder or an option is not usable.
     """
-    data = Path(settings.data)
-    built = read_build(data)
-    check_shards([data / name for name in built.shard_names], built.settings.size)
+    data = read_data(epath.Path(settings.data))
+    size = data.build.settings.size
+    check_shards(data.shards(), size)
     held_out = {
-        fold: shards_of_fold(fold, settings.folds, len(built.shard_names))
+        fold: shards_of_fold(fold, settings.folds, len(data.shards()))
         for fold in range(settings.folds)
     }
     unknown = [fold for fold in only_folds if fold not in held_out]
     if unknown:
         raise TrainingError(f"--only-fold {unknown[0]}: folds are 0 to {settings.folds - 1}.")
     # Before the run folder is made: weights that cannot be had should leave nothing behind.
-    build_model(settings.backbone, built.settings.size, settings.weights, settings.dropout)
+    build_model(settings.backbone, size, settings.weights, settings.dropout)
     _open_run(run, settings, resume)
     for fold in only_folds or held_out:
         folder = run / f"fold{fold}"
         if (folder / OOF).exists():
             _log.info("Fold %d is done already", fold)
             continue
-        train_fold(settings, built, fold, held_out[fold], folder)
+        train_fold(settings, data, fold, held_out[fold], folder)
     return _pool(run, settings.folds)
 
 
 def train_fold(
-    settings: TrainSettings, built: Build, fold: int, held_out: Sequence[int], folder: Path
+    settings: TrainSettings, data: Data, fold: int, held_out: Sequence[int], folder: Path
 ) -> None:
     """Train on all shards but `held_out`; save the model and its predictions for those."""
     _log.info("Fold %d of %d", fold, settings.folds)
     keras.utils.set_random_seed(settings.seed + fold)
-    data, size = Path(settings.data), built.settings.size
-    cases = read_cases(data)
-    training_targets = cases.loc[~cases["shard"].isin(held_out), "target"]
+    size = data.build.settings.size
+    training = ~data.cases["shard"].isin(held_out)
+    training_targets = data.cases.loc[training, "target"]
     steps = len(training_targets) // settings.batch_size
     if steps == 0:
         raise TrainingError(
@@ -124,10 +125,9 @@ def train_fold(
         optimizer=_make_optimizer(settings, steps),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
     )
-    shards = [data / name for shard, name in enumerate(built.shard_names) if shard not in held_out]
     history = model.fit(
         make_training_dataset(
-            shards,
+            data.shards(sorted(set(data.cases.loc[training, "shard"]))),
             size,
             settings.batch_size,
             settings.augmentation,
@@ -153,7 +153,7 @@ def train_fold(
     with replacing(folder / MODEL) as partial:
         model.save(partial)
     _log.info("Predicting the held-out images of fold %d", fold)
-    predictions = predict(model, [data / built.shard_names[i] for i in held_out], size)
+    predictions = predict(model, data, held_out)
     # Last: a fold counts as done once these are there.
     write_whole(folder / OOF, predictions.assign(fold=fold).to_csv(index=False))
 
@@ -164,22 +164,23 @@ def _finished_epochs(checkpoint: Path) -> int:
     return json.loads(metadata.read_text())["epoch"] if metadata.exists() else 0
 
 
-def predict(model: keras.Model, shards: Sequence[Path], size: int) -> pd.DataFrame:
-    """Logit of every record: columns image_name, group, target, logit."""
+def predict(model: keras.Model, data: Data, shards: Sequence[int]) -> pd.DataFrame:
+    """Logit of every record of some shards: columns image_name, group, target, logit."""
     parts = []
-    for batch in make_evaluation_dataset(shards, size, batch_size=32):
+    size = data.build.settings.size
+    for batch in make_evaluation_dataset(data.shards(shards), size, batch_size=32):
         logits = model.predict_on_batch(tf.cast(batch["image"], tf.float32))
         parts.append(
             pd.DataFrame(
                 {
                     "image_name": batch["image_name"].numpy().astype(str),
-                    "group": batch["group"].numpy().astype(str),
                     "target": batch["target"].numpy()[:, 0].astype(int),
                     "logit": np.asarray(logits)[:, 0],
                 }
             )
         )
-    return pd.concat(parts, ignore_index=True)
+    # Not the records' own group: those of a public set have none.
+    return pd.concat(parts).merge(data.cases[["image_name", "group"]], validate="one_to_one")
 
 
 def read_settings(run: Path) -> TrainSettings:

@@ -1,4 +1,4 @@
-"""The words that all sources share: sites, diagnoses, the label, and what each source asks for."""
+"""The words that all sources share: sites, diagnoses, the labels, and what each source asks for."""
 
 from typing import NamedTuple
 
@@ -17,14 +17,68 @@ DIAGNOSES = (
     "cafe-au-lait macule", "atypical melanocytic proliferation",
 )  # fmt: skip
 
-LABEL = Label(
-    name="melanoma",
-    covers="melanoma, invasive or in situ",
-    not_covered=(
-        "other skin cancers: basal cell carcinoma, squamous cell carcinoma and actinic keratosis "
-        "count as benign here"
-    ),
+
+class Target(NamedTuple):
+    """What counts as 1."""
+
+    name: str
+    diagnoses: frozenset[str]
+    plural: str  # of what counts as 1, for reports
+    label: Label
+
+
+_KERATINOCYTE = frozenset({"basal cell carcinoma", "squamous cell carcinoma"})
+_ISIC2020 = (
+    "ISIC 2020 records no skin cancer but melanoma, so any other among its images counts as benign"
 )
+TARGETS = {
+    target.name: target
+    for target in (
+        Target(
+            "melanoma",
+            frozenset({"melanoma"}),
+            "melanomas",
+            Label(
+                name="melanoma",
+                covers="melanoma, invasive or in situ",
+                not_covered=(
+                    "other skin cancers: basal cell carcinoma, squamous cell carcinoma and "
+                    "actinic keratosis count as benign here"
+                ),
+            ),
+        ),
+        Target(
+            "malignant",
+            frozenset({"melanoma"}) | _KERATINOCYTE,
+            "malignant lesions",
+            Label(
+                name="malignant",
+                covers=(
+                    "melanoma, invasive or in situ, basal cell carcinoma and squamous cell "
+                    "carcinoma"
+                ),
+                not_covered=(
+                    "actinic keratosis, which counts as benign here, and rarer skin cancers; "
+                    + _ISIC2020
+                ),
+            ),
+        ),
+        Target(
+            "malignant with actinic keratosis",
+            frozenset({"melanoma", "actinic keratosis"}) | _KERATINOCYTE,
+            "malignant lesions and actinic keratoses",
+            Label(
+                name="malignant with actinic keratosis",
+                covers=(
+                    "melanoma, invasive or in situ, basal cell carcinoma, squamous cell carcinoma "
+                    "and actinic keratosis, a precursor of the last"
+                ),
+                not_covered="rarer skin cancers; " + _ISIC2020,
+            ),
+        ),
+    )
+}
+LABEL = TARGETS["melanoma"].label
 # The strictest licence among the images decides what the model may be used for.
 LICENCE = "CC-BY-NC-4.0: for non-commercial use, with the attribution below"
 
@@ -56,3 +110,11 @@ SOURCES = {
         ),
     ),
 }
+
+
+def describe_source(name: str) -> Source:
+    """A source by its name in the table of cases; of a plain CSV or Kaggle set that is all."""
+    own = (
+        f"{name}: the licence and attribution of this source itself apply; they are not known here"
+    )
+    return SOURCES.get(name) or Source(name, (own,))

@@ -3,10 +3,14 @@
 from pathlib import Path
 
 import pandas as pd
+from etils import epath
 from PIL import Image
 
 from processing.drawing import draw_lesion
-from training.build import BuildSettings
+from training.build import build
+from training.data import Build, BuildSettings
+from training.metadata import Listing, read_sources
+from training.vocabulary import TARGETS
 
 COLUMNS = ["image", "MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK"]
 
@@ -60,3 +64,14 @@ def write_isic2020(folder: Path, patients: int, side: int = 32) -> Path:
 
 
 SETTINGS = BuildSettings(size=64, crop_fraction=0.8, shards=4, seed=0)
+
+
+def list_isic2019(folder: Path) -> Listing:
+    """The cases of one archive in ISIC 2019's layout."""
+    return read_sources([epath.Path(folder)], [], [], [], TARGETS["melanoma"])
+
+
+def build_isic2019(archive: Path, out: Path, settings: BuildSettings = SETTINGS) -> Build:
+    """Build one data folder from one archive in ISIC 2019's layout."""
+    (built,) = build(list_isic2019(archive), [], [settings], epath.Path(out)).values()
+    return built

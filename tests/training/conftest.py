@@ -1,10 +1,10 @@
 from pathlib import Path
 
 import pytest
+from etils import epath
 
-from tests.training.archives import SETTINGS, write_isic2019
-from training.build import build, read_build
-from training.metadata import read_isic2019
+from tests.training.archives import build_isic2019, write_isic2019
+from training.data import read_data
 from training.train import TrainSettings, cross_validate
 
 
@@ -14,17 +14,17 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def data(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> epath.Path:
     folder = tmp_path_factory.mktemp("built") / "data64"
-    build(read_isic2019(archive), SETTINGS, folder)
-    return folder
+    build_isic2019(archive, folder)
+    return epath.Path(folder)
 
 
 @pytest.fixture(scope="session")
-def train_settings(data: Path) -> TrainSettings:
+def train_settings(data: epath.Path) -> TrainSettings:
     return TrainSettings(
         data=str(data),
-        data_sha256=read_build(data).cases_sha256,
+        data_sha256=read_data(data).build.cases_sha256,
         backbone="EfficientNetLite0",
         weights="imagenet",
         folds=2,

@@ -4,20 +4,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from etils import epath
 
 from processing.image import read_square
 from tests.training.archives import SETTINGS
 from training.augment import Augmentation
-from training.build import read_build, read_cases
+from training.data import read_data
 from training.dataset import check_shards, make_evaluation_dataset, make_training_dataset
 from training.errors import TrainingError
 
 
-def shards_of(data: Path) -> list[Path]:
-    return [data / name for name in read_build(data).shard_names]
+def shards_of(data: epath.Path) -> list[epath.Path]:
+    return read_data(data).shards()
 
 
-def test_records_hold_the_pixels_that_the_app_sees(data: Path, archive: Path) -> None:
+def test_records_hold_the_pixels_that_the_app_sees(data: epath.Path, archive: Path) -> None:
     records = make_evaluation_dataset(shards_of(data), SETTINGS.size, batch_size=1)
     for record in records.take(10):
         path = (
@@ -29,13 +30,13 @@ def test_records_hold_the_pixels_that_the_app_sees(data: Path, archive: Path) ->
         assert (record["image"].numpy()[0] == served.pixels).all()
 
 
-def test_evaluation_gives_every_image_once(data: Path) -> None:
+def test_evaluation_gives_every_image_once(data: epath.Path) -> None:
     batches = make_evaluation_dataset(shards_of(data), SETTINGS.size, 32)
     names = [name.decode() for batch in batches for name in batch["image_name"].numpy()]
-    assert sorted(names) == sorted(read_cases(data)["image_name"])
+    assert sorted(names) == sorted(read_data(data).cases["image_name"])
 
 
-def test_the_seed_repeats_training_batches(data: Path) -> None:
+def test_the_seed_repeats_training_batches(data: epath.Path) -> None:
     def first(seed: int) -> np.ndarray:
         batches = make_training_dataset(shards_of(data), SETTINGS.size, 8, Augmentation(), seed)
         return next(iter(batches))[0].numpy()
@@ -44,7 +45,7 @@ def test_the_seed_repeats_training_batches(data: Path) -> None:
     assert (first(1) != first(2)).any()
 
 
-def test_batches_go_on_where_a_run_stopped(data: Path) -> None:
+def test_batches_go_on_where_a_run_stopped(data: epath.Path) -> None:
     def start(first_step: int) -> tf.data.Dataset:
         shards = shards_of(data)
         return make_training_dataset(shards, SETTINGS.size, 8, Augmentation(), 0, first_step)
@@ -55,7 +56,7 @@ def test_batches_go_on_where_a_run_stopped(data: Path) -> None:
         assert (targets.numpy() == labels.numpy()).all()
 
 
-def test_a_second_epoch_has_other_draws(data: Path) -> None:
+def test_a_second_epoch_has_other_draws(data: epath.Path) -> None:
     shard = shards_of(data)[:1]
     count = int(shard[0].stem.split("-")[1])
     batches = make_training_dataset(shard, SETTINGS.size, count, Augmentation(), seed=0)
@@ -63,18 +64,18 @@ def test_a_second_epoch_has_other_draws(data: Path) -> None:
     assert one != two
 
 
-def test_a_shard_of_another_size_is_named(data: Path) -> None:
+def test_a_shard_of_another_size_is_named(data: epath.Path) -> None:
     with pytest.raises(TrainingError, match=r"train00-.*64x64, but build.json says 224"):
         check_shards(shards_of(data), 224)
 
 
-def test_a_shard_that_is_gone_is_named(data: Path, tmp_path: Path) -> None:
+def test_a_shard_that_is_gone_is_named(data: epath.Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="train00-1.tfrec"):
-        check_shards([tmp_path / "train00-1.tfrec"], SETTINGS.size)
+        check_shards([epath.Path(tmp_path) / "train00-1.tfrec"], SETTINGS.size)
 
 
-def test_a_torn_shard_is_named(data: Path, tmp_path: Path) -> None:
-    torn = Path(shutil.copy(shards_of(data)[0], tmp_path))
+def test_a_torn_shard_is_named(data: epath.Path, tmp_path: Path) -> None:
+    torn = epath.Path(shutil.copy(shards_of(data)[0], tmp_path))
     torn.write_bytes(torn.read_bytes()[:100])
     with pytest.raises(TrainingError, match="train00-"):
         check_shards([torn], SETTINGS.size)

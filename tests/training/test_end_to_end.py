@@ -10,12 +10,13 @@ import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from etils import epath
 from PIL import Image
 
 from processing.bundle import GOLDEN_TOLERANCE, read_bundle
 from tests.training.archives import SETTINGS
 from training.__main__ import main
-from training.build import read_build
+from training.data import read_data
 from training.dataset import make_evaluation_dataset
 
 
@@ -48,7 +49,7 @@ def published(run: Path, bucket: str, tmp_path: Path) -> tuple[str, Path]:
 def test_the_page_answers_what_keras_gives_on_the_pixels_of_the_shards(
     published: tuple[str, Path],
     run: Path,
-    data: Path,
+    data: epath.Path,
     archive: Path,
     start_server: Callable[..., str],
 ) -> None:
@@ -56,8 +57,8 @@ def test_the_page_answers_what_keras_gives_on_the_pixels_of_the_shards(
     manifest = read_bundle(folder).manifest
     url = start_server(MODEL_URI=uri)
 
-    shard = data / read_build(data).shard_names[0]
-    records = next(iter(make_evaluation_dataset([shard], SETTINGS.size, batch_size=10)))
+    shards = read_data(data).shards([0])
+    records = next(iter(make_evaluation_dataset(shards, SETTINGS.size, batch_size=10)))
     model = keras.models.load_model(run / "fold0" / "model.keras")
     logits = model.predict(records["image"].numpy().astype(np.float32), verbose=0)[:, 0]
     calibration = manifest.calibration

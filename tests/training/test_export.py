@@ -4,24 +4,23 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from etils import epath
 
 from processing.bundle import GOLDEN_TOLERANCE, Bundle, BundleError, read_bundle
 from processing.image import read_square
-from tests.training.archives import SETTINGS, write_isic2019
-from training.build import build
+from tests.training.archives import SETTINGS, build_isic2019, write_isic2019
 from training.errors import TrainingError
 from training.export import export, run_litert
-from training.metadata import read_isic2019
 
 
 @pytest.fixture(scope="module")
-def test_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def test_set(tmp_path_factory: pytest.TempPathFactory) -> epath.Path:
     """Drawn lesions that are in no training set."""
     folder = tmp_path_factory.mktemp("test-set")
     archive = write_isic2019(folder / "archive", melanomas=10, nevi=10, first=1000)
     settings = SETTINGS.model_copy(update={"shards": 2})
-    build(read_isic2019(archive), settings, folder / "drawn")
-    return folder / "drawn"
+    build_isic2019(archive, folder / "drawn", settings)
+    return epath.Path(folder / "drawn")
 
 
 @pytest.fixture(scope="module")

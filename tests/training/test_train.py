@@ -4,16 +4,20 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from etils import epath
 
-from training.build import read_build, read_cases
+from tests.training.kaggle_sets import ISIC2019_ABSENT, write_kaggle_set
+from training.data import read_data
 from training.errors import TrainingError
 from training.folds import shards_of_fold
 from training.train import RunMetrics, TrainSettings, cross_validate
 
 
-def test_out_of_fold_predictions_are_of_the_held_out_shards_alone(run: Path, data: Path) -> None:
-    held_out = shards_of_fold(0, 2, len(read_build(data).shard_names))
-    cases = read_cases(data)
+def test_out_of_fold_predictions_are_of_the_held_out_shards_alone(
+    run: Path, data: epath.Path
+) -> None:
+    cases = read_data(data).cases
+    held_out = shards_of_fold(0, 2, cases["shard"].nunique())
     expected = cases.loc[cases["shard"].isin(held_out), ["image_name", "target", "group"]]
     oof = pd.read_csv(run / "oof.csv")
     assert oof.groupby("image_name")["logit"].count().eq(1).all()
@@ -100,3 +104,19 @@ def test_a_data_set_with_a_shard_of_another_size_is_refused_before_training(
     with pytest.raises(TrainingError, match="its images are 64x64"):
         cross_validate(settings, tmp_path / "run", only_folds=[0], resume=False)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("absent", [(), ISIC2019_ABSENT], ids=["melanoma-N", "isic2019-N"])
+def test_a_public_kaggle_set_trains_as_it_is(
+    train_settings: TrainSettings, tmp_path: Path, absent: tuple[str, ...]
+) -> None:
+    folder = write_kaggle_set(tmp_path / "melanoma-64x64", 48, size=64, shards=3, absent=absent)
+    data = read_data(epath.Path(folder))
+    there = {"data": str(folder), "data_sha256": data.build.cases_sha256}
+    settings = train_settings.model_copy(update={**there, "folds": 3, "epochs": 1})
+    metrics = cross_validate(settings, tmp_path / "run", only_folds=[1], resume=False)
+    oof = pd.read_csv(tmp_path / "run" / "oof.csv")
+    held_out = data.cases[data.cases["shard"] == 1]
+    assert (metrics.images, metrics.positives) == (len(held_out), held_out["target"].sum())
+    assert set(oof["image_name"]) == set(held_out["image_name"])
+    assert set(oof["group"]) == set(held_out["group"])

@@ -1,0 +1,86 @@
+"""Apache Beam as the `Runner` of a build: the same functions, on as many machines as there are."""
+
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from etils import epath
+
+from training.errors import TrainingError
+
+_QUIET = "default_sdk_harness_log_level=CRITICAL"  # workers else log every step
+_POLL_SECONDS = 1.0
+
+
+def run_on_beam(
+    function: Callable[[Any], int],
+    items: Sequence[Any],
+    report: Callable[[int], object],
+    *,
+    runner: str,
+    options: Sequence[str],
+) -> None:
+    """A `build.Runner` on Apache Beam.
+
+    Args:
+        runner: Beam's name of it.
+        options: NAME=VALUE, for Beam and the runner.
+
+    Raises:
+        TrainingError: Apache Beam is missing or refuses an option, or a worker raised one.
+    """
+    try:
+        import apache_beam
+        from apache_beam.options.pipeline_options import PipelineOptions
+    except ImportError as error:
+        raise TrainingError(
+            "--runner needs Apache Beam: install requirements-beam.txt as its first lines say."
+        ) from error
+    given = [f"runner={runner}", *options]
+    if runner == "DirectRunner":
+        # Without a version it downloads another runner: https://github.com/apache/beam/issues/33623
+        given[1:1] = [f"update_compatibility_version={apache_beam.__version__}", _QUIET]
+        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    try:
+        pipeline = apache_beam.Pipeline(options=PipelineOptions([f"--{one}" for one in given]))
+    except ValueError as error:
+        raise TrainingError(f"--runner {runner}: {error}") from error
+    _ = pipeline | apache_beam.Create(items) | apache_beam.Reshuffle() | apache_beam.Map(function)
+    try:
+        with _watching(items, report):
+            pipeline.run().wait_until_finish()
+    except Exception as error:
+        # A worker's exception comes as it was or as the text of its traceback, in a type of the
+        # runner's own.
+        text = f"{type(error).__name__}: {error}"
+        if told := re.findall(r"TrainingError: (.+?)(?: \[while running .*)?$", text, re.MULTILINE):
+            raise TrainingError(told[-1]) from error
+        raise
+
+
+@contextmanager
+def _watching(items: Sequence[Any], report: Callable[[int], object]) -> Iterator[None]:
+    """Report the items whose output is there: runners tell of a pipeline's end alone."""
+    left = list(items)
+    done = threading.Event()
+
+    def look() -> None:
+        for item in [item for item in left if epath.Path(item.output).exists()]:
+            left.remove(item)
+            report(item.images)
+
+    def watch() -> None:
+        while not done.wait(_POLL_SECONDS):
+            look()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        look()
