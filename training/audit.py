@@ -23,6 +23,7 @@ from training.errors import TrainingError
 from training.files import write_whole
 from training.kaggle import read_record
 from training.metrics import auc
+from training.selection import strip_name
 from training.tfrecords import parse_example
 
 _log = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ def audit(data: Data, tests: Sequence[Data], folds: int = 5) -> Report:
 
 def check_shards(cases: pd.DataFrame, where: str) -> list[Check]:
     """Look for what two shards share: any shards can be a fold, and the others its training."""
-    shards, names = cases["shard"], _strip(cases["image_name"])
+    shards, names = cases["shard"], strip_name(cases["image_name"])
     columns = {"patients": "patient_id", "lesions": "lesion_id", "groups": "group"}
     return [
         *(
@@ -123,7 +124,7 @@ def check_test(cases: pd.DataFrame, test: pd.DataFrame, where: str) -> list[Chec
     columns = {
         "patients": (cases["patient_id"], test["patient_id"]),
         "lesions": (cases["lesion_id"], test["lesion_id"]),
-        "image names": (_strip(cases["image_name"]), _strip(test["image_name"])),
+        "image names": (strip_name(cases["image_name"]), strip_name(test["image_name"])),
     }
     return [
         *(
@@ -329,11 +330,6 @@ def _with_fingerprints(data: Data) -> pd.DataFrame:
         except OSError as error:
             raise TrainingError(f"{path} holds no image that can be read: {error}") from error
     return data.cases.assign(phash=hashes)
-
-
-def _strip(names: pd.Series) -> pd.Series:
-    """Names without the ending that ISIC 2019 gives to photos that it shrank."""
-    return names.str.removesuffix("_downsampled")
 
 
 def _count(values: pd.Series) -> int:

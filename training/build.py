@@ -26,6 +26,7 @@ from training.data import (
     Begun,
     Build,
     BuildSettings,
+    Data,
     hash_cases,
     read_state,
 )
@@ -34,7 +35,7 @@ from training.errors import TrainingError, list_differences, warn
 from training.files import write_whole
 from training.folds import assign_shards, require_whole_groups
 from training.metadata import Listing
-from training.selection import RULES, UNREADABLE, drop_by_content, drop_by_metadata
+from training.selection import RULES, UNREADABLE, drop_by_content, drop_by_metadata, drop_shared
 from training.tfrecords import encode_example, write_shard
 
 _log = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ def build(
     *,
     processes: int = 1,
     beam: Runner | None = None,
+    apart: Sequence[Data] = (),
     strict: bool = False,
 ) -> dict[epath.Path, Build]:
     """Build a data folder for each of `settings`, or finish what was begun there.
@@ -80,6 +82,7 @@ def build(
         settings: all alike but for size and crop. One is built in `out`, several in `out`/SIZE.
         processes: that cut photos, where `beam` does not.
         beam: runs all work elsewhere.
+        apart: data folders with which no patient, lesion or picture may be shared.
         strict: makes every warning an error.
 
     Returns:
@@ -108,8 +111,10 @@ def build(
 
     cases = cases.merge(_read_index(pieces), on="image_name", validate="one_to_one")
     dropped_by_content, cases["group"] = drop_by_content(cases)
-    dropped = pd.concat([dropped, dropped_by_content])
     cases = cases.drop(index=dropped_by_content.index)
+    shared = drop_shared(cases, [(str(other.folder), other.cases) for other in apart])
+    cases = cases.drop(index=shared.index)
+    dropped = pd.concat([dropped, dropped_by_content, shared])
     cases[["width", "height"]] = cases[["width", "height"]].astype("int64")
     warnings += warn(_list_faults(cases, dropped), strict)
     _log.info("Sharing out %d images over %d shards", len(cases), settings[0].shards)

@@ -53,6 +53,12 @@ _PRESETS = {"224": (224, 0.6), "384": (384, 0.5)}  # size, crop: the predecessor
     type=click.FloatRange(0, 1, min_open=True),
     help="Side of the centre crop, of the shorter side.",
 )
+@click.option(
+    "--apart-from",
+    type=_THERE,
+    multiple=True,
+    help="A data folder to share no patient or picture with.",
+)
 @click.option("--shards", type=click.IntRange(2), default=15, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the rules and shards.")
 @click.option("--out", type=_THERE, help="The data folder to make or finish; of several, OUT/SIZE.")
@@ -95,8 +101,9 @@ def build(**options: Any) -> None:
         return
 
     from training.build import build
-    from training.data import BuildSettings, read_dropped
+    from training.data import BuildSettings, read_data, read_dropped
 
+    apart = [read_data(folder) for folder in options["apart_from"]]
     settings = [
         BuildSettings(
             size=size,
@@ -105,6 +112,7 @@ def build(**options: Any) -> None:
             seed=options["seed"],
             target=_name_target(options),
             per_patient_site=options["per_patient_site"],
+            apart_from=tuple(data.build.cases_sha256 for data in apart),
         )
         for size, crop in _list_squares(options)
     ]
@@ -115,6 +123,7 @@ def build(**options: Any) -> None:
         options["out"],
         processes=options["processes"] or os.cpu_count() or 1,
         beam=_make_runner(options),
+        apart=apart,
         strict=options["strict"],
     )
     click.echo(render_counts(listing.cases, read_dropped(next(iter(folders)))))

@@ -38,6 +38,7 @@ class BuildSettings(_Record):
     seed: int
     target: str = "melanoma"  # one of TARGETS
     per_patient_site: Annotated[int, Field(ge=1)] | None = None
+    apart_from: tuple[str, ...] = ()  # cases_sha256 of the data folders to share nothing with
 
 
 class Begun(_Record):
@@ -64,6 +65,7 @@ class Build(_Record):
     warnings: tuple[str, ...]
     shard_names: tuple[str, ...]
     vocabularies: dict[str, tuple[str, ...]]
+    fingerprint_version: Literal[1] = 1  # of phash: those of other versions cannot be compared
 
 
 class Data(NamedTuple):

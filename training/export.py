@@ -29,6 +29,7 @@ from processing.bundle import (
     write_bundle,
 )
 from processing.drawing import draw_lesion
+from training.audit import check_test
 from training.calibrate import IN_FORCE, calibrate, choose_operating_points, fit_calibration
 from training.card import render_card
 from training.data import Build, Data, read_data
@@ -244,13 +245,12 @@ def _check_test(test: Data, data: Data) -> None:
             f"data {data.build.settings.target}. Build it again with the same --target."
         )
     check_shards(test.shards(), size)
-    for column in ("image_name", "group"):
-        shared = sorted(set(test.cases[column]) & set(data.cases[column]))
-        if shared:
+    for check in check_test(data.cases, test.cases, ""):
+        if len(check.found):
             raise TrainingError(
-                f"--test {test.folder} shares {len(shared)} of its {column} with the training "
-                f"data, first {shared[0]}. A test set must be apart: remove them from one of "
-                "the two."
+                f"--test {test.folder} shares {len(check.found)} {check.what} with the training "
+                f"data, first {check.found['found'].iloc[0]}. A test set must be apart: build the "
+                f"training data with --apart-from {test.folder}."
             )
 
 

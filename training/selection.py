@@ -15,9 +15,9 @@ from scipy.sparse.csgraph import connected_components
 from training.duplicates import find_pairs
 from training.errors import TrainingError
 
-RULES = ABSENT, OFFICIAL, LIMIT, UNREADABLE, CONFLICT, EXACT, NEAR = (
+RULES = ABSENT, OFFICIAL, LIMIT, UNREADABLE, CONFLICT, EXACT, NEAR, APART = (
     "absent", "official duplicate", "patient and site limit", "unreadable",
-    "contradicting duplicates", "exact duplicate", "near duplicate",
+    "contradicting duplicates", "exact duplicate", "near duplicate", "in a set apart",
 )  # fmt: skip
 _DROPPED = ["image_name", "path", "source", "target", "rule", "detail"]
 _Dropped = dict[Any, tuple[str, str]]  # rule and detail of a row of the table of cases
@@ -106,6 +106,35 @@ def drop_by_content(cases: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
         if first not in dropped and second not in dropped:
             dropped[second] = rule, f"of {names[first]}{detail}"
     return _tabulate(cases, dropped), _join_groups(cases["group"], list(pairs))
+
+
+def drop_shared(cases: pd.DataFrame, apart: Iterable[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
+    """Drop every group of whom something is in a set that is to be kept apart.
+
+    Args:
+        cases: with the groups that `drop_by_content` joined.
+        apart: the name of each such set, and its table of cases.
+
+    Returns:
+        What is dropped, as `drop_by_metadata`.
+    """
+    reasons: dict[str, str] = {}  # by group
+    for where, others in apart:
+        for column in ("patient_id", "lesion_id", "image_name"):
+            theirs = set(strip_name(others[column])) - {""}
+            shared = cases[strip_name(cases[column]).isin(theirs)]
+            reasons |= dict.fromkeys(shared["group"], f"its {column} is in {where}")
+        for row, other, bits in find_pairs(cases["phash"].tolist(), others["phash"].tolist()):
+            twins = cases["image_name"].iloc[row], others["image_name"].iloc[other]
+            told = f"{twins[0]} is {twins[1]} in {where}, {bits} of 256 bits differ"
+            reasons[cases["group"].iloc[row]] = told
+    hit = cases.loc[cases["group"].isin(reasons), "group"]
+    return _tabulate(cases, {row: (APART, reasons[group]) for row, group in hit.items()})
+
+
+def strip_name(names: pd.Series) -> pd.Series:
+    """Names as ISIC's own archive has them: the challenge of 2019 added an ending to some."""
+    return names.str.removesuffix("_downsampled")
 
 
 def _find_same(cases: pd.DataFrame) -> dict[tuple[Any, Any], tuple[str, str]]:

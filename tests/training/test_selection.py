@@ -10,6 +10,7 @@ from training.metadata import read_sources
 from training.selection import (
     drop_by_content,
     drop_by_metadata,
+    drop_shared,
     find_duplicates,
     read_duplicates,
     render_counts,
@@ -126,6 +127,29 @@ def test_patients_who_share_a_picture_become_one_group() -> None:
     cases = make_cases(group=["p", "q", "q", "r"], sha256=["s", "s", "t", "u"])
     _, group = drop_by_content(cases)
     assert group.tolist() == ["p", "p", "p", "r"]
+
+
+@pytest.mark.parametrize(
+    ("column", "detail"),
+    [
+        ({"phash": [HASH]}, "a is x in test, 1 of 256 bits differ"),
+        ({"image_name": ["a_downsampled"]}, "its image_name is in test"),
+        ({"patient_id": ["p"]}, "its patient_id is in test"),
+        ({"lesion_id": ["l"]}, "its lesion_id is in test"),
+    ],
+    ids=["picture", "name", "patient", "lesion"],
+)
+def test_a_group_with_something_in_a_set_apart_is_dropped_whole(column: dict, detail: str) -> None:
+    cases = make_cases(
+        patient_id=["p", "", ""],
+        lesion_id=["l", "", ""],
+        group=["g", "g", "c"],
+        phash=[NEAR, "", FAR],
+    )
+    apart = make_cases(**{"image_name": ["x"], "lesion_id": "", **column})
+    dropped = drop_shared(cases, [("test", apart)])
+    assert rules(dropped) == {"a": "in a set apart", "b": "in a set apart"}
+    assert set(dropped["detail"]) == {detail}
 
 
 def test_nothing_is_dropped_where_nothing_is_wrong() -> None:
