@@ -121,9 +121,7 @@ def cut_square(data: bytes, *, size: int, crop_fraction: float) -> Cut:
     return cut_squares(data, [(size, crop_fraction)])[0][0]
 
 
-def cut_squares(
-    data: bytes, squares: Sequence[tuple[int, float]]
-) -> tuple[list[Cut], Image.Image]:
+def cut_squares(data: bytes, squares: Sequence[tuple[int, float]]) -> tuple[list[Cut], Image.Image]:
     """Cut several squares, each with the pixels of its own `cut_square`; decode no scale twice.
 
     Args:

@@ -98,7 +98,7 @@ def _scan(shard: epath.Path) -> pd.DataFrame:
     needed = dict.fromkeys(("image", "image_name"), tf.io.FixedLenFeature([], tf.string, ""))
 
     def describe(record: tf.Tensor) -> dict[str, tf.Tensor]:
-        parsed = tf.io.parse_single_example(record, FEATURES | needed)
+        parsed: dict[str, tf.Tensor] = tf.io.parse_single_example(record, FEATURES | needed)
         image_bytes = tf.strings.length(parsed.pop("image"))
         return {**parsed, "image_bytes": image_bytes, "record_bytes": tf.strings.length(record)}
 
@@ -106,7 +106,8 @@ def _scan(shard: epath.Path) -> pd.DataFrame:
     try:
         for row in tf.data.TFRecordDataset(str(shard)).map(describe).as_numpy_iterator():
             rows.append(row)
-    except tf.errors.OpError as error:
+    # TensorFlow fails to put some bytes into its own message: UnicodeDecodeError, a ValueError.
+    except (ValueError, tf.errors.OpError) as error:
         raise TrainingError(
             f"{shard}, record {len(rows) + 1}: the file is damaged or of another schema. {_REMEDY}"
         ) from error

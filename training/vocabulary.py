@@ -78,7 +78,6 @@ TARGETS = {
         ),
     )
 }
-LABEL = TARGETS["melanoma"].label
 # The strictest licence among the images decides what the model may be used for.
 LICENCE = "CC-BY-NC-4.0: for non-commercial use, with the attribution below"
 

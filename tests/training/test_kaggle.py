@@ -109,6 +109,13 @@ def test_a_damaged_file_is_named_with_its_record(folder: Path, damage) -> None:
         read_kaggle(folder, MELANOMA)
 
 
+def test_a_file_of_other_records_is_refused(folder: Path) -> None:
+    with tf.io.TFRecordWriter(str(folder / "train03-1.tfrec")) as writer:
+        writer.write(bytes(range(255, 0, -1)))
+    with pytest.raises(TrainingError, match=r"train03-1.tfrec, record 1: .* of another schema"):
+        read_kaggle(folder, MELANOMA)
+
+
 def test_a_file_that_lacks_records_contradicts_its_name(folder: Path) -> None:
     (folder / "train01-8.tfrec").rename(folder / "train01-9.tfrec")
     with pytest.raises(TrainingError, match="train01-9.tfrec holds 8 records, its name says 9"):
