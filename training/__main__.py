@@ -139,6 +139,8 @@ def run() -> None:
         main()
     except (TrainingError, BundleError, StoreError) as error:
         sys.exit(f"Error: {error}")
+    except PermissionError as error:
+        sys.exit(f"Error: {error.filename}: {error.strerror}. Choose another place to write to.")
 
 
 if __name__ == "__main__":

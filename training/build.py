@@ -107,15 +107,10 @@ def build(
     cases = listing.cases.drop(index=dropped.index).sort_values("image_name", ignore_index=True)
     squares = tuple((one.size, one.crop_fraction) for one in settings)
     pieces = out / f".pieces-{_hash(repr(begun))[:12]}"
-    _cut(cases, squares, pieces, beam or partial(run_here, processes=processes))
+    index = _cut(cases, squares, pieces, beam or partial(run_here, processes=processes))
 
-    cases = cases.merge(_read_index(pieces), on="image_name", validate="one_to_one")
-    dropped_by_content, cases["group"] = drop_by_content(cases)
-    cases = cases.drop(index=dropped_by_content.index)
-    shared = drop_shared(cases, [(str(other.folder), other.cases) for other in apart])
-    cases = cases.drop(index=shared.index)
-    dropped = pd.concat([dropped, dropped_by_content, shared])
-    cases[["width", "height"]] = cases[["width", "height"]].astype("int64")
+    cases, dropped_by_content = _choose(cases.merge(index, validate="one_to_one"), apart)
+    dropped = pd.concat([dropped, dropped_by_content])
     warnings += warn(_list_faults(cases, dropped), strict)
     _log.info("Sharing out %d images over %d shards", len(cases), settings[0].shards)
     cases["shard"] = assign_shards(cases, settings[0].shards, seed)
@@ -185,13 +180,19 @@ def _open_folder(folder: epath.Path, begun: Begun) -> None:
 
 def _cut(
     cases: pd.DataFrame, squares: tuple[tuple[int, float], ...], pieces: epath.Path, run: Runner
-) -> None:
-    """Make the pieces that are missing, and those again that hold an unusable image."""
+) -> pd.DataFrame:
+    """Make the pieces that are missing, and those again that hold an unusable image.
+
+    Returns:
+        The index of all, one row per image: the columns of `cut.COLUMNS`, where its JPEGs lie, and
+        `blob`.
+    """
     pieces.mkdir(parents=True, exist_ok=True)
-    todo = []
+    todo, indexes = [], []
     for number, start in enumerate(range(0, len(cases), _PIECE_IMAGES)):
         part = cases[start : start + _PIECE_IMAGES]
         index = pieces / f"{number:05d}.csv"
+        indexes.append(index)
         if not index.exists() or (_read_piece(index)["fault"] != "").any():
             todo.append(Piece(tuple(part["image_name"]), tuple(part["path"]), squares, str(index)))
     left = sum(piece.images for piece in todo)
@@ -199,10 +200,7 @@ def _cut(
         desc="Cutting", total=len(cases), initial=len(cases) - left, unit=" images", mininterval=1
     ) as progress:
         run(make_piece, todo, progress.update)
-
-
-def _read_index(pieces: epath.Path) -> pd.DataFrame:
-    return pd.concat([_read_piece(index) for index in sorted(pieces.glob("*.csv"))])
+    return pd.concat(map(_read_piece, indexes))
 
 
 def _read_piece(index: epath.Path) -> pd.DataFrame:
@@ -210,6 +208,15 @@ def _read_piece(index: epath.Path) -> pd.DataFrame:
     rows = pd.read_csv(text, dtype=dict.fromkeys(_INDEX_TEXT, str))
     blob = str(index.with_suffix(".blob"))
     return rows.fillna(dict.fromkeys(_INDEX_TEXT, "")).assign(blob=blob)
+
+
+def _choose(cases: pd.DataFrame, apart: Sequence[Data]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What the rules on the pixels keep, with its groups joined, and what they drop."""
+    dropped, group = drop_by_content(cases)
+    cases = cases.assign(group=group).drop(index=dropped.index)
+    shared = drop_shared(cases, [(str(other.folder), other.cases) for other in apart])
+    kept = cases.drop(index=shared.index).astype({"width": "int64", "height": "int64"})
+    return kept, pd.concat([dropped, shared])
 
 
 def _list_faults(cases: pd.DataFrame, dropped: pd.DataFrame) -> list[str]:

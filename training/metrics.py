@@ -1,5 +1,6 @@
 """AUC, sensitivity and specificity with their 95 % intervals."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -37,16 +38,14 @@ def auc(target: ArrayLike, score: ArrayLike, group: ArrayLike, seed: int = 0) ->
     return Estimate(value=roc_auc_score(target, score), low=low, high=high)
 
 
-def _resample_groups(group: NDArray[Any], seed: int) -> list[NDArray[np.int64]]:
+def _resample_groups(group: NDArray[Any], seed: int) -> Iterator[NDArray[np.int64]]:
     """`RESAMPLES` arrays of row numbers, each drawing whole groups with replacement."""
     rng = np.random.default_rng(seed)
     _, codes = np.unique(group, return_inverse=True)
     order = np.argsort(codes, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(codes))[:-1])
-    return [
-        np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
-        for _ in range(RESAMPLES)
-    ]
+    for _ in range(RESAMPLES):
+        yield np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
 
 
 def sensitivity(target: ArrayLike, positive: ArrayLike) -> Estimate:

@@ -187,6 +187,21 @@ def test_a_strict_build_stops_at_a_damaged_image_and_goes_on_once_it_is_whole(
     assert read_data(out).build == read_data(data).build
 
 
+def test_every_listed_image_is_kept_or_dropped_with_a_reason(broken: Path, tmp_path: Path) -> None:
+    images = sorted((broken / IMAGES).iterdir())
+    images[3].unlink()
+    images[4].write_bytes(b"")
+    shutil.copy(images[5], images[6])
+    listing, out = list_isic2019(broken), epath.Path(tmp_path / "out")
+    build(listing, [("DRAWN_0000070", "DRAWN_0000071")], [SETTINGS], out)
+    dropped = read_dropped(out)
+    assert sorted(dropped["rule"]) == [
+        "absent", "exact duplicate", "official duplicate", "unreadable",
+    ]  # fmt: skip
+    names = [*read_data(out).cases["image_name"], *dropped["image_name"]]
+    assert sorted(names) == sorted(listing.cases["image_name"])
+
+
 def test_an_absent_image_is_left_out_and_strict_refuses_to(broken: Path, tmp_path: Path) -> None:
     (broken / IMAGES / "DRAWN_0000040.jpg").unlink()
     listing, out = list_isic2019(broken), epath.Path(tmp_path / "out")
@@ -212,6 +227,22 @@ def test_one_picture_in_two_archives_is_kept_once_and_joins_its_groups(
         cases["image_name"].isin(["DRAWN20_0000008", "DRAWN20_0000009", "DRAWN_0000009"])
     ]
     assert of_both["group"].tolist() == ["M_4"] * 3
+
+
+def test_a_build_apart_from_another_shares_no_picture_with_it(
+    archive: Path, data: epath.Path, tmp_path: Path
+) -> None:
+    """The other archive draws some of the same lesions, and from the 80th on others."""
+    isic2020 = write_isic2020(tmp_path / "isic2020", patients=60, side=96)
+    listing = read_sources([], [epath.Path(isic2020)], [], [], TARGETS["melanoma"])
+    other = read_data(data)
+    settings = SETTINGS.model_copy(update={"shards": 2, "apart_from": (other.build.cases_sha256,)})
+    out = epath.Path(tmp_path / "out")
+    build(listing, [], [settings], out, apart=[other])
+    dropped, cases = read_dropped(out), read_data(out).cases
+    assert set(dropped["rule"]) == {"in a set apart"}
+    assert {"DRAWN20_0000008", "DRAWN20_0000009"} <= set(dropped["image_name"])
+    assert not set(cases["phash"]) & set(other.cases["phash"])
 
 
 def test_a_set_with_red_and_blue_swapped_is_warned_of(archive: Path, tmp_path: Path) -> None:
