@@ -81,6 +81,8 @@ def _weed_command(folder: Path, s3_port: int) -> list[str]:
         *(*ports, f"-s3.port={s3_port}", f"-s3.config={folder / 's3.json'}"),
         *("-master.telemetry=false", "-admin.ui=false", "-webdav=false"),
         *("-s3.port.iceberg=0", "-s3.port.lance=0"),
+        # Each bucket takes several volumes, empty ones; by itself it allows one for each GB free.
+        "-volume.max=2000",
     ]
 
 
