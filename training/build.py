@@ -7,10 +7,12 @@ shards when the same command is given again.
 
 import hashlib
 import io
+import itertools
 import logging
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -280,9 +282,9 @@ def _write_folder(folder: epath.Path, planned: Build, cases: pd.DataFrame, run: 
 
 
 def _encode(members: pd.DataFrame) -> Iterator[bytes]:
-    for blob, rows in members.groupby("blob"):
+    for blob, cases in itertools.groupby(members.to_dict("records"), itemgetter("blob")):
         with epath.Path(blob).open("rb") as file:
-            for case in rows.to_dict("records"):
+            for case in cases:
                 file.seek(int(case["start"]))
                 yield encode_example(case, file.read(int(case["length"])))
 

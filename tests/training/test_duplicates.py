@@ -101,8 +101,8 @@ def test_distances_are_those_of_a_bit_by_bit_count(hashes: list[str]) -> None:
 
 
 def test_a_folder_with_swapped_colours_is_named() -> None:
-    red_minus_blue = pd.Series([40.0, 60, -5, -40, -60, 5])
-    assert find_swapped(red_minus_blue, pd.Series(list("aaabbb"))) == ["b"]
+    red_minus_blue = pd.Series([40.0, 60, -5, -40, -60, 5] * 4 + [-40])
+    assert find_swapped(red_minus_blue, pd.Series(list("aaabbb") * 4 + ["c"])) == ["b"]
 
 
 def open_rgb(path: Path) -> Image.Image:
