@@ -1,0 +1,270 @@
+"""What building a data folder costs: `python -m benchmarks.build [--images DIR] [--count N]`.
+
+Images per second of the build, beside the loop that the public notebooks use, and beside the bound:
+libjpeg-turbo, decoding at the scale that the cut needs and encoding the square, and nothing else.
+Then the build's memory over few images and over ten times as many.
+"""
+
+import contextlib
+import io
+import multiprocessing
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+from PIL import Image, JpegImagePlugin
+
+from benchmarks.photos import describe_machine, draw_photos, list_photos
+from processing import image as cutting
+
+# TensorFlow, OpenCV and the build are imported where they are used: the build's worker processes
+# import this module, and would wait for them.
+
+SIZE, CROP = 384, 0.5  # of the preset 384
+ROUNDS = 3
+DRAWN, DRAWN_SIDE = 128, 1024  # lesions that stand in for absent photos, and pixels of their side
+# What ISIC 2020's photos have, pixels. Four pieces of the build, two for each of two processes.
+LARGE, LARGE_COUNT = (6000, 4000), 256
+LARGE_ORIGINALS = 64
+MEMORY_COUNTS = 500, 5000
+NOTEBOOK_QUALITY = 94
+
+ONE, TWO = "our build, 1 process", "our build, 2 processes"
+LOOP = "notebooks' loop: OpenCV, TFRecordWriter"
+BOUND = "bound: libjpeg-turbo alone"
+RESIZING = "bound with the cut's bicubic resize"
+
+
+class Variant(NamedTuple):
+    """A photo to make: one of eight orientations of another, so that none is a duplicate."""
+
+    original: Path
+    number: int  # 0 is the original itself; from 8 on a corner is cut out, too
+    path: Path
+    size: tuple[int, int] | None  # to enlarge to, pixels
+
+
+def make_variants(
+    originals: Sequence[Path], folder: Path, count: int, size: tuple[int, int] | None = None
+) -> list[Path]:
+    """Make `count` different photos of `originals` in `folder`, enlarged to `size` if given."""
+    folder.mkdir()
+    places = [divmod(k, len(originals)) for k in range(count)]
+    variants = [
+        Variant(originals[lesion], number, folder / f"{lesion:04d}_{number}.jpg", size)
+        for number, lesion in places
+    ]
+    with multiprocessing.get_context("spawn").Pool() as pool:
+        pool.map(write_variant, variants)
+    return [variant.path for variant in variants]
+
+
+def write_variant(variant: Variant) -> None:
+    """Write one photo; one that is not enlarged keeps its original's JPEG tables."""
+    if variant.number == 0 and variant.size is None:
+        shutil.copyfile(variant.original, variant.path)
+        return
+    with JpegImagePlugin.JpegImageFile(variant.original) as image:
+        cut, turn = divmod(variant.number, 8)
+        left = 0.85**cut
+        photo = image.convert("RGB").crop((0, 0, int(image.width * left), int(image.height * left)))
+        if turn:
+            photo = photo.transpose(Image.Transpose(turn - 1))
+        if variant.size:
+            photo.resize(variant.size).save(variant.path, quality=90)
+        else:
+            sampling = JpegImagePlugin.get_sampling(image)
+            photo.save(variant.path, qtables=image.quantization, subsampling=sampling)
+
+
+def measure_round(photos: Sequence[Path]) -> dict[str, float]:
+    """Images per second of each contestant over the same photos, one after the other."""
+    seconds = {ONE: time_build(photos, 1), TWO: time_build(photos, 2)}
+    seconds[LOOP] = time_notebook_loop(photos)
+    seconds[BOUND], seconds[RESIZING] = time_bound(photos)
+    return {name: len(photos) / value for name, value in seconds.items()}
+
+
+def time_build(photos: Sequence[Path], processes: int) -> float:
+    """Seconds that `python -m training build` takes once it has imported what it needs."""
+    from etils import epath
+
+    from training.build import build
+    from training.data import BuildSettings
+    from training.metadata import read_sources
+    from training.vocabulary import TARGETS
+
+    listing_path = photos[0].parent / f"{len(photos)}.csv"
+    list_photos(photos, listing_path)
+    listing = read_sources([], [], [epath.Path(listing_path)], [], TARGETS["melanoma"])
+    settings = BuildSettings(size=SIZE, crop_fraction=CROP, shards=15, seed=0)
+    with TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+        started = time.perf_counter()
+        built = build(listing, [], [settings], epath.Path(folder) / "out", processes=processes)
+        seconds = time.perf_counter() - started
+    dropped = len(photos) - sum(one.images for one in built.values())
+    assert dropped < 0.02 * len(photos), f"{dropped} photos were dropped"
+    return seconds
+
+
+def time_notebook_loop(photos: Sequence[Path]) -> float:
+    """Seconds of the loop by which the public TFRecord sets were made, as its users run it."""
+    import cv2
+    import tensorflow as tf
+
+    def wrap(value: bytes | int) -> Any:
+        if isinstance(value, bytes):
+            return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+    with TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        with tf.io.TFRecordWriter(f"{folder}/train.tfrec") as writer:
+            for path in photos:
+                image = cv2.imread(str(path))
+                assert image is not None
+                height, width = image.shape[:2]
+                side = int(CROP * min(height, width))
+                top, left = (height - side) // 2, (width - side) // 2
+                centre = image[top : top + side, left : left + side]
+                square = cv2.resize(centre, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+                _, jpeg = cv2.imencode(".jpg", square, (cv2.IMWRITE_JPEG_QUALITY, NOTEBOOK_QUALITY))
+                case = {
+                    "image": jpeg.tobytes(), "image_name": path.stem.encode(), "patient_id": 0,
+                    "sex": 0, "age_approx": 50, "anatom_site_general_challenge": 0,
+                    "diagnosis": 0, "target": 0, "width": width, "height": height,
+                }  # fmt: skip
+                features = {name: wrap(value) for name, value in case.items()}
+                example = tf.train.Example(features=tf.train.Features(feature=features))
+                writer.write(example.SerializeToString())
+        return time.perf_counter() - started
+
+
+def time_bound(photos: Sequence[Path]) -> tuple[float, float]:
+    """Seconds of decoding and encoding in one thread, and the same with the resize between them.
+
+    Reading the files and all copies between the steps are left out.
+    """
+    import simplejpeg
+
+    decoding = resizing = encoding = 0.0
+    for path in photos:
+        data = path.read_bytes()
+        with Image.open(io.BytesIO(data)) as image:
+            cutting._choose_scale(image, SIZE, CROP)
+            width, height = image.size
+        started = time.perf_counter()
+        pixels = simplejpeg.decode_jpeg(data, min_width=width, min_height=height)
+        decoding += time.perf_counter() - started
+        photo = Image.fromarray(pixels)
+        started = time.perf_counter()
+        resized = cutting._resize_centre(photo, CROP, SIZE)
+        resizing += time.perf_counter() - started
+        square = np.asarray(resized)
+        started = time.perf_counter()
+        simplejpeg.encode_jpeg(square, cutting.JPEG_QUALITY, "RGB", "444")
+        encoding += time.perf_counter() - started
+    return decoding + encoding, decoding + resizing + encoding
+
+
+def measure_memory(photos: Sequence[Path]) -> float:
+    """Peak PSS of all processes of the build command with two workers, MB."""
+    listing = photos[0].parent / f"{len(photos)}.csv"
+    list_photos(photos, listing)
+    with TemporaryDirectory() as folder:
+        command = f"build --csv {listing} --preset 384 --processes 2 --out {folder}/out"
+        process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "training", *command.split()],
+            cwd=Path(__file__).parents[1],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        peak = 0.0
+        while process.poll() is None:
+            peak = max(peak, sum(map(read_pss_mb, list_processes(process.pid))))
+            time.sleep(0.05)
+    assert process.returncode == 0, f"{command} failed"
+    return peak
+
+
+def list_processes(pid: int) -> Iterator[int]:
+    """A process and all that descend from it."""
+    yield pid
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in children.read_text().split():
+                yield from list_processes(int(child))
+
+
+def read_pss_mb(pid: int) -> float:
+    """Memory of a process, pages that it shares counted in part, MB; 0 of one that has ended."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    return 0.0
+
+
+def print_rates(photos: Sequence[Path], loop_goal: float) -> None:
+    """Measure several rounds over `photos`, and print the medians of their rates and ratios."""
+    measure_round(photos[:32])  # imports, and what else the first call does
+    rounds = [measure_round(photos) for _ in range(ROUNDS)]
+    for name in rounds[0]:
+        print(f"  {name:<48}{statistics.median(rates[name] for rates in rounds):>9.1f} images/s")
+    for over, under, goal in (
+        (ONE, BOUND, "goal 0.9"),
+        (ONE, RESIZING, "what these pixels allow"),
+        (TWO, ONE, "goal 1.8"),
+        (ONE, LOOP, f"goal {loop_goal}"),
+    ):
+        ratio = statistics.median(rates[over] / rates[under] for rates in rounds)
+        name = f"{over.partition(',')[2][1:]} / {under.partition(':')[0]}"
+        print(f"  {name:<48}{ratio:>9.2f} ({goal})")
+
+
+@click.command()
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    default=Path("../shared/data/isic2019-original/ISIC_2019_Training_Input"),
+    show_default=True,
+    help="Folder of full-size JPEGs; where it is absent, photos are drawn.",
+)
+@click.option("--count", type=click.IntRange(64), default=2048, show_default=True)
+def main(images: Path, count: int) -> None:
+    """Measure and print."""
+    print(describe_machine("pillow", "simplejpeg", "opencv-python-headless", "tensorflow"))
+    with TemporaryDirectory() as folder:
+        originals = sorted(images.glob("*.jpg")) or draw_photos(Path(folder), DRAWN, DRAWN_SIDE)
+        small = make_variants(originals, Path(folder) / "small", max(count, MEMORY_COUNTS[-1]))
+        some = originals[:: max(1, len(originals) // LARGE_ORIGINALS)][:LARGE_ORIGINALS]
+        large = make_variants(some, Path(folder) / "large", LARGE_COUNT, LARGE)
+        print(
+            f"{len(originals)} {'photos of ' + str(images) if images.is_dir() else 'drawn photos'} "
+            f"and their mirrored and turned copies, to {SIZE} px; medians of {ROUNDS} rounds"
+        )
+        print(f"\n{count} as large as they are, {_mean_kb(small[:count]):.0f} kB each")
+        print_rates(small[:count], loop_goal=1)
+        print(f"\n{len(large)} of {LARGE[0]} x {LARGE[1]} px, {_mean_kb(large):.0f} kB each")
+        print_rates(large, loop_goal=2.5)
+        print("\nPeak PSS of the command with 2 worker processes")
+        few, many = (measure_memory(small[:n]) for n in MEMORY_COUNTS)
+    print(f"  {f'{MEMORY_COUNTS[0]} images':<48}{few:>9.0f} MB")
+    print(f"  {f'{MEMORY_COUNTS[1]} images':<48}{many:>9.0f} MB")
+    print(f"  {'ratio':<48}{many / few:>9.2f} (goal: flat)")
+
+
+def _mean_kb(photos: Sequence[Path]) -> float:
+    return statistics.mean(path.stat().st_size for path in photos) / 1e3
+
+
+if __name__ == "__main__":
+    main()

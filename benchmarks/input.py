@@ -1,0 +1,144 @@
+"""What the training input costs: `python -m benchmarks.input [--data DIR]`.
+
+Images per second of the trainer's pipeline (read, shuffle, decode, augment, batch), beside the same
+pipeline with Keras's preprocessing layers as its augmentation, and beside decoding alone.
+"""
+
+import contextlib
+import io
+import math
+import statistics
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+from etils import epath
+
+from benchmarks.photos import describe_machine, draw_photos, list_photos
+from training.data import BuildSettings, Data, read_data
+
+# TensorFlow is imported where it is used: worker processes import this module, and need none.
+
+DRAWN, DRAWN_SIDE = 128, 512  # lesions, and pixels of their side
+SQUARES = (224, 0.6), (384, 0.5)  # of the two presets
+BATCH_SIZE = 32
+ROUNDS, ROUND_SECONDS = 3, 3.0
+WARM_UP_BATCHES = 8
+
+OURS, KERAS, DECODE = "our pipeline", "with Keras's layers", "decoding alone"
+
+
+def build_drawn(folder: Path) -> list[epath.Path]:
+    """Data folders of drawn lesions, one for each of `SQUARES`."""
+    from training.build import build
+    from training.metadata import read_sources
+    from training.vocabulary import TARGETS
+
+    listing_path = folder / "drawn.csv"
+    list_photos(draw_photos(folder, DRAWN, DRAWN_SIDE), listing_path)
+    listing = read_sources([], [], [epath.Path(listing_path)], [], TARGETS["melanoma"])
+    settings = [
+        BuildSettings(size=size, crop_fraction=crop, shards=15, seed=0) for size, crop in SQUARES
+    ]
+    with contextlib.redirect_stderr(io.StringIO()):
+        return list(build(listing, [], settings, epath.Path(folder) / "out"))
+
+
+def make_pipelines(data: Data) -> dict[str, Iterable[object]]:
+    """Endless batches of each contestant."""
+    import tensorflow as tf
+
+    from training import dataset
+    from training.augment import Augmentation
+
+    shards, size, strength = data.shards(), data.build.settings.size, Augmentation()
+    decoded = (
+        dataset._read_records(shards)
+        .shuffle(dataset.SHUFFLE_RECORDS, seed=0)
+        .repeat()
+        .map(lambda record: dataset._decode(record, size), tf.data.AUTOTUNE, deterministic=True)
+        .batch(BATCH_SIZE, drop_remainder=True)
+    )
+    augment = make_keras_layers(**strength.model_dump())
+    layered = decoded.map(
+        lambda batch: (augment(batch["image"], training=True), batch["target"]),
+        tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    return {
+        OURS: dataset.make_training_dataset(shards, size, BATCH_SIZE, strength, seed=0),
+        KERAS: layered.prefetch(tf.data.AUTOTUNE),
+        DECODE: decoded.prefetch(tf.data.AUTOTUNE),
+    }
+
+
+def make_keras_layers(
+    *, rotation_degrees: float, shear_degrees: float, zoom: float, shift: float, flips: bool,
+    brightness: float, contrast: float, saturation: float,
+) -> Any:  # fmt: skip
+    """Keras's layers for the strengths of an `Augmentation`."""
+    from keras import layers
+
+    return layers.Pipeline(
+        [
+            *([layers.RandomFlip()] if flips else []),
+            layers.RandomRotation(rotation_degrees / 360),
+            layers.RandomShear(x_factor=math.tan(math.radians(shear_degrees))),
+            layers.RandomZoom(zoom),
+            layers.RandomTranslation(shift, shift),
+            # Of a colour's distance from grey, 1/2 keeps all: f / (1 - f) times.
+            layers.RandomSaturation(
+                ((1 - saturation) / (2 - saturation), (1 + saturation) / (2 + saturation))
+            ),
+            layers.RandomContrast(contrast),
+            layers.RandomBrightness(brightness),
+        ]
+    )
+
+
+def measure(pipeline: Iterable[object]) -> float:
+    """Images per second over `ROUND_SECONDS`, once it is under way."""
+    batches = iter(pipeline)
+    for _ in range(WARM_UP_BATCHES):
+        next(batches)
+    started, count = time.perf_counter(), 0
+    while (seconds := time.perf_counter() - started) < ROUND_SECONDS:
+        next(batches)
+        count += BATCH_SIZE
+    return count / seconds
+
+
+def print_rates(data: Data) -> None:
+    """Measure several rounds, and print the medians of their rates and ratios."""
+    pipelines = make_pipelines(data)
+    rounds = [
+        {name: measure(pipeline) for name, pipeline in pipelines.items()} for _ in range(ROUNDS)
+    ]
+    print(
+        f"\n{data.build.images} records of {data.build.settings.size} px, batches of {BATCH_SIZE}"
+    )
+    for name in pipelines:
+        print(f"  {name:<40}{statistics.median(rates[name] for rates in rounds):>9.0f} images/s")
+    for other in (KERAS, DECODE):
+        ratio = statistics.median(rates[OURS] / rates[other] for rates in rounds)
+        print(f"  {f'{OURS} / {other}':<40}{ratio:>9.2f}")
+
+
+@click.command()
+@click.option(
+    "--data", type=click.Path(path_type=epath.Path), help="A data folder; default: drawn lesions."
+)
+def main(data: epath.Path | None) -> None:
+    """Measure and print."""
+    print(describe_machine("tensorflow", "keras"))
+    print(f"Medians of {ROUNDS} rounds of {ROUND_SECONDS:.0f} s")
+    with TemporaryDirectory() as folder:
+        for found in [data] if data else build_drawn(Path(folder)):
+            print_rates(read_data(found))
+
+
+if __name__ == "__main__":
+    main()
