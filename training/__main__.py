@@ -139,8 +139,8 @@ def run() -> None:
         main()
     except (TrainingError, BundleError, StoreError) as error:
         sys.exit(f"Error: {error}")
-    except PermissionError as error:
-        sys.exit(f"Error: {error.filename}: {error.strerror}. Choose another place to write to.")
+    except OSError as error:  # a place that cannot be read or written
+        sys.exit(f"Error: {error.filename or ''}: {error.strerror}. Give another path.")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from tests.training.archives import write_isic2020
 from training.__main__ import main
@@ -41,8 +42,20 @@ def test_a_wrong_option_is_named(arguments: list[str], complaint: str) -> None:
     assert complaint in result.output
 
 
-def test_a_fault_of_the_input_is_one_line_without_a_traceback(tmp_path: Path) -> None:
-    command = ["publish", str(tmp_path), "gs://bucket"]
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["publish", ".", "gs://bucket"],
+        ["build", "--csv", "{folder}/drawn.csv", *SQUARE, "--out", "{folder}/drawn.csv/out"],
+    ],
+    ids=["a store", "a place to write to"],
+)
+def test_a_fault_of_the_input_is_one_line_without_a_traceback(
+    command: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "drawn.csv").write_text("image,target\ndrawn,1\n")
+    Image.new("RGB", (64, 64)).save(tmp_path / "drawn.jpg")
+    command = [word.format(folder=tmp_path) for word in command]
     done = subprocess.run(
         [sys.executable, "-m", "training", *command], cwd=ROOT, capture_output=True, text=True
     )
