@@ -264,8 +264,8 @@ def render(report: Report) -> str:
         lines += [where, *(line for check in checks for line in _render_check(check)), ""]
     if any(len(check.found) for check in report.checks):
         lines.append(
-            "LEAKS. Take what is named out of one of its places and build again; --csv FILE writes "
-            "all of it."
+            "LEAKS. Build the data again, --apart-from the test set where they share something; "
+            "--csv FILE writes all that was found."
         )
     else:
         lines.append("No leak found.")
