@@ -4,13 +4,12 @@ import base64
 import io
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import tensorflow as tf
 from etils import epath
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import rc_context
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
@@ -18,7 +17,7 @@ from PIL import Image
 
 from training.data import DROPPED, Data
 from training.errors import TrainingError
-from training.files import write_whole
+from training.pages import INK, OTHER, POSITIVE, STYLE, render_figure, write_page
 from training.tfrecords import parse_example
 from training.vocabulary import TARGETS
 
@@ -31,22 +30,6 @@ _CELL = 100  # pixels of width and height that one dot stands for
 _LABEL = 24  # characters beside a bar
 _WIDTH = 3.8  # inches of 96 pixels
 _SEED = 0
-
-# Okabe and Ito's vermilion and blue: told apart whatever the colour vision, and seen on white and
-# on black. https://jfly.uni-koeln.de/color/
-_POSITIVE, _OTHER = "#d55e00", "#0072b2"
-_INK = "#010203"  # stands in the plots for the page's own colour of text, light or dark
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "data report",  # the same data give the same page
-    "text.parse_math": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "font.size": 9,
-    **dict.fromkeys(
-        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK
-    ),
-}
 
 
 class Chart(NamedTuple):
@@ -67,25 +50,21 @@ def write_report(data: Data, dropped: pd.DataFrame | None, out: epath.Path) -> N
     Raises:
         TrainingError: a shard cannot be read, or the disk is full.
     """
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         charts = _make_charts(data)
-    loader = PackageLoader("training")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    page = environment.get_template("data_report.html").render(
+    write_page(
+        "data_report.html",
+        out,
         folder=data.folder.resolve(),
         build=data.build,
         target=TARGETS[data.build.settings.target],
-        colours={"positive": _POSITIVE, "other": _OTHER},
+        colours={"positive": POSITIVE, "other": OTHER},
         charts=charts,
         sheets=_make_sheets(data),
         dropped=dropped,
         dropped_name=DROPPED,
         shown_rows=_ROWS,
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(out, page)
 
 
 def _make_charts(data: Data) -> list[Chart]:
@@ -113,7 +92,7 @@ def _make_charts(data: Data) -> list[Chart]:
     for title, of_case in categories.items():
         counts = _count(cases, of_case)
         plot = _draw_sizes(cases) if title == "Size of the photo" else _draw_bars(counts)
-        charts.append(Chart(title, notes.get(title, ""), counts, _render(plot, title)))
+        charts.append(Chart(title, notes.get(title, ""), counts, render_figure(plot, title)))
     return charts
 
 
@@ -151,8 +130,8 @@ def _draw_bars(counts: pd.DataFrame) -> Figure:
     axes = figure.subplots()
     rows = range(len(counts))
     others = counts["images"] - counts["positives"]
-    axes.barh(rows, counts["positives"], color=_POSITIVE)
-    bars = axes.barh(rows, others, left=counts["positives"], color=_OTHER)
+    axes.barh(rows, counts["positives"], color=POSITIVE)
+    bars = axes.barh(rows, others, left=counts["positives"], color=OTHER)
     shares = [f"{row.share:.1%} of {row.images:,}" for row in counts.itertuples()]
     axes.bar_label(bars, shares, padding=3)
     axes.set_yticks(rows, [_shorten(name) for name in counts.index])
@@ -183,10 +162,10 @@ def _draw_sizes(cases: pd.DataFrame) -> Figure:
         dots["height"],
         s=10 + 400 * dots["images"] / len(known),
         c=dots["share"],
-        cmap=LinearSegmentedColormap.from_list("share", [_OTHER, _POSITIVE], N=16),
+        cmap=LinearSegmentedColormap.from_list("share", [OTHER, POSITIVE], N=16),
         norm=PowerNorm(0.5, 0, 1),  # shares are small: 2% of ISIC 2020 are melanomas
         clip_on=False,
-        edgecolors=_INK,
+        edgecolors=INK,
         linewidths=0.5,
     )
     axes.set(xlim=0, ylim=0, xlabel="width, pixels", ylabel="height, pixels")
@@ -194,16 +173,6 @@ def _draw_sizes(cases: pd.DataFrame) -> Figure:
         drawn, label="share of positives", ticks=[0, 0.02, 0.1, 0.25, 0.5, 1], format="{x:.0%}"
     )
     return figure
-
-
-def _render(figure: Figure, title: str) -> str:
-    """A figure as an SVG element with its title."""
-    file = io.StringIO()
-    without = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(file, format="svg", transparent=True, metadata={"Title": title, **without})
-    svg = file.getvalue()
-    # What precedes the element has no place within HTML.
-    return svg[svg.index("<svg") :].replace(_INK, "currentColor")
 
 
 def _make_sheets(data: Data) -> dict[str, pd.DataFrame]:
