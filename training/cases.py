@@ -24,10 +24,27 @@ _SITES = {site: site for site in SITES} | {
 
 
 def read_table(path: epath.Path, columns: list[str]) -> pd.DataFrame:
-    """Read a CSV file: cells are text, missing ones ""; the index is the line in the file.
+    """Read a CSV file of images, as `read_cells` does.
 
     Raises:
         TrainingError: not a CSV file, one of `columns` is missing, or there are no rows.
+    """
+    table = read_cells(path)
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise TrainingError(
+            f"{path}: column {', '.join(missing)} is missing. Found: {', '.join(table.columns)}"
+        )
+    if table.empty:
+        raise TrainingError(f"{path} has no rows.")
+    return table
+
+
+def read_cells(path: epath.Path) -> pd.DataFrame:
+    """Read a CSV file: cells are text, missing ones ""; the index is the line in the file.
+
+    Raises:
+        TrainingError: not a CSV file.
     """
     try:
         file = io.BytesIO(path.read_bytes())
@@ -36,16 +53,8 @@ def read_table(path: epath.Path, columns: list[str]) -> pd.DataFrame:
         raise TrainingError(f"{path} cannot be read as CSV: {error}") from error
     if not isinstance(table.index, pd.RangeIndex):  # pandas then takes the first as row names
         raise TrainingError(f"{path}, line 2 has more cells than line 1 has columns.")
-    missing = [column for column in columns if column not in table]
-    if missing:
-        raise TrainingError(
-            f"{path}: column {', '.join(missing)} is missing. Found: {', '.join(table.columns)}"
-        )
     table.index = pd.RangeIndex(2, len(table) + 2)  # the header is line 1
-    table = table[(table != "").any(axis=1)]
-    if table.empty:
-        raise TrainingError(f"{path} has no rows.")
-    return table
+    return table[(table != "").any(axis=1)]
 
 
 def make_cases(file: epath.Path, target: Target, **columns: pd.Series) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from etils import epath
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from training.cases import read_cells
 from training.duplicates import find_pairs
 from training.errors import TrainingError
 
@@ -32,10 +33,7 @@ def read_duplicates(paths: Iterable[epath.Path]) -> list[tuple[str, str]]:
     """
     pairs: list[tuple[str, str]] = []
     for path in paths:
-        try:
-            table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        except (OSError, ValueError) as error:
-            raise TrainingError(f"{path} cannot be read as CSV: {error}") from error
+        table = read_cells(path)
         columns = next((c for c in _DUPLICATES_COLUMNS if set(c) <= set(table)), None)
         if columns is None:
             raise TrainingError(

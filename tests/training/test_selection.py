@@ -181,6 +181,12 @@ def test_lists_of_duplicates_are_read_as_isic_and_kaggle_have_them(
     assert read_duplicates(find_duplicates([epath.Path(tmp_path)])) == [("a", "b")]
 
 
+def test_a_list_of_no_duplicates_is_one(tmp_path: Path) -> None:
+    path = epath.Path(tmp_path / "pairs.csv")
+    path.write_text("image_name_1,image_name_2\n")
+    assert read_duplicates([path]) == []
+
+
 def test_a_list_of_duplicates_without_its_columns_is_named(tmp_path: Path) -> None:
     path = epath.Path(tmp_path / "pairs.csv")
     path.write_text("one,two\na,b\n")
