@@ -19,6 +19,7 @@ import pandas as pd
 from etils import epath
 from tqdm import tqdm
 
+from training.cases import COLUMNS
 from training.cut import Piece, make_piece
 from training.data import (
     BUILD,
@@ -45,9 +46,9 @@ _log = logging.getLogger(__name__)
 _PIECE_IMAGES = 64  # some seconds of work, which is what a kill costs each process
 _INDEX_TEXT = ("image_name", "fault", "sha256", "phash")
 _CASES_COLUMNS = [
-    "image_name", "path", "source", "patient_id", "lesion_id", "sex", "age_approx", "anatom_site",
-    "diagnosis", "target", "group", "width", "height", "phash", "red_minus_blue", "shard",
-]  # fmt: skip
+    *(column for column in COLUMNS if column not in ("listed", "present")),
+    *("width", "height", "phash", "red_minus_blue", "shard"),
+]
 
 # Calls a function on each item and reports how many images are done. An item has `output`, the
 # path of the file that is there once it is done, and `images`, which the function gives, too.
