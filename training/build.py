@@ -30,7 +30,7 @@ from training.data import (
     Build,
     BuildSettings,
     Data,
-    hash_cases,
+    describe_cases,
     read_state,
 )
 from training.duplicates import find_swapped
@@ -248,11 +248,7 @@ def _plan(
     return Build(
         settings=begun.settings,
         listing_sha256=begun.listing_sha256,
-        cases_sha256=hash_cases(cases[_CASES_COLUMNS]),
-        sources={str(name): int(n) for name, n in cases["source"].value_counts().items()},
-        images=len(cases),
-        positives=int(cases["target"].sum()),
-        groups=cases["group"].nunique(),
+        **describe_cases(cases[_CASES_COLUMNS]),
         dropped={rule: int(rules[rule]) for rule in RULES if rule in rules},
         warnings=warnings,
         shard_names=tuple(f"train{k:02d}-{n}.tfrec" for k, n in sorted(counts.items())),

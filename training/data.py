@@ -7,7 +7,7 @@ It holds `train%02d-%d.tfrec` (shard, number of records), `cases.csv`, `dropped.
 import hashlib
 import io
 from collections.abc import Iterable
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import pandas as pd
 from etils import epath
@@ -119,6 +119,17 @@ def read_dropped(folder: epath.Path) -> pd.DataFrame:
     return _read_csv(folder / DROPPED)
 
 
+def describe_cases(cases: pd.DataFrame) -> dict[str, Any]:
+    """What build.json says of the table of cases: these fields of `Build`."""
+    return {
+        "cases_sha256": hash_cases(cases),
+        "sources": {str(name): int(n) for name, n in cases["source"].value_counts().items()},
+        "images": len(cases),
+        "positives": int(cases["target"].sum()),
+        "groups": cases["group"].nunique(),
+    }
+
+
 def hash_cases(cases: pd.DataFrame) -> str:
     """SHA-256 of a table of cases. Not of its paths: a data set that was moved is the same."""
     return hashlib.sha256(cases.drop(columns="path").to_csv(index=False).encode()).hexdigest()
@@ -145,11 +156,7 @@ def _read_kaggle(folder: epath.Path) -> Data:
     build = Build(
         settings=settings,
         listing_sha256="",
-        cases_sha256=hash_cases(cases),
-        sources={folder.name: len(cases)},
-        images=len(cases),
-        positives=int(cases["target"].sum()),
-        groups=cases["group"].nunique(),
+        **describe_cases(cases),
         dropped={},
         warnings=(),
         shard_names=tuple(shard.name for shard in shards),
