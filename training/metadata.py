@@ -10,6 +10,7 @@ from etils import epath
 from training.cases import COLUMNS, make_cases, read_table, require
 from training.errors import TrainingError
 from training.isic import read_isic2019, read_isic2020
+from training.kaggle import read_kaggle
 from training.vocabulary import Target
 
 _ENDINGS = (".jpg", ".jpeg", ".png")
@@ -67,8 +68,6 @@ def read_sources(
     if with_images:
         warnings += _find_images(tables)
     for folder in kaggle:
-        from training.kaggle import read_kaggle  # with TensorFlow, which takes seconds to import
-
         table, said = read_kaggle(folder, target)
         tables.append(table)
         warnings += said
