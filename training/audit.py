@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import click
 import pandas as pd
-import tensorflow as tf
 from etils import epath
 from PIL import Image
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -24,7 +23,7 @@ from training.files import write_whole
 from training.kaggle import read_record
 from training.metrics import auc
 from training.selection import strip_name
-from training.tfrecords import parse_example
+from training.tfrecords import read_examples
 
 _log = logging.getLogger(__name__)
 
@@ -209,18 +208,12 @@ def read_records(shards: Sequence[epath.Path]) -> pd.DataFrame:
     Raises:
         TrainingError: a shard is missing or damaged.
     """
-
-    def describe(record: tf.Tensor) -> dict[str, tf.Tensor]:
-        parsed = parse_example(record)
-        return {key: parsed[key] for key in _CLAIMS if key != "shard"}
-
-    rows = []
-    for number, shard in enumerate(tqdm(shards, "Reading records", unit=" shards")):
-        try:
-            for row in tf.data.TFRecordDataset(str(shard)).map(describe).as_numpy_iterator():
-                rows.append(row | {"shard": number})
-        except tf.errors.OpError as error:
-            raise TrainingError(f"{shard}: {error.message} Build the data set again.") from error
+    in_record = [claim for claim in _CLAIMS if claim != "shard"]
+    rows = [
+        row | {"shard": number}
+        for number, shard in enumerate(tqdm(shards, "Reading records", unit=" shards"))
+        for row in read_examples(shard, *in_record)
+    ]
     table = pd.DataFrame(rows, columns=_CLAIMS)
     return table.assign(
         **{key: table[key].str.decode("utf-8", "replace") for key in ("image_name", "group")}

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 from etils import epath
 from matplotlib import rc_context
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
@@ -18,7 +17,7 @@ from PIL import Image
 from training.data import DROPPED, Data
 from training.errors import TrainingError
 from training.pages import INK, OTHER, POSITIVE, STYLE, render_figure, write_page
-from training.tfrecords import parse_example
+from training.tfrecords import read_examples
 from training.vocabulary import TARGETS
 
 _MISSING = "missing"
@@ -196,28 +195,29 @@ def _choose(cases: pd.DataFrame) -> pd.DataFrame:
 
 def _read_thumbnails(data: Data, cases: pd.DataFrame) -> dict[str, str]:
     """Data URI of each image."""
-    shards = [str(shard) for shard in data.shards(sorted(cases["shard"].unique()))]
     left, uris = set(cases["image_name"]), {}
-    try:
-        for record in tf.data.TFRecordDataset(shards).map(parse_example).as_numpy_iterator():
+    for shard in data.shards(sorted(cases["shard"].unique())):
+        for record in read_examples(shard, "image_name", "image"):
             name = record["image_name"].decode("utf-8", "replace")
             if name in left:
-                uris[name] = _shrink(record["image"])
+                uris[name] = _shrink(record["image"], f"{shard}: {name}")
                 left.remove(name)
             if not left:
                 return uris
-    except (tf.errors.OpError, OSError) as error:
-        message = getattr(error, "message", str(error))
-        raise TrainingError(f"{data.folder}: {message} Build the data set again.") from error
     raise TrainingError(
         f"{data.folder}: {min(left)} stands in its table of cases, but not in its shards "
         f"({len(left)} such images). Build the data set again."
     )
 
 
-def _shrink(jpeg: bytes) -> str:
+def _shrink(jpeg: bytes, where: str) -> str:
     file = io.BytesIO()
-    with Image.open(io.BytesIO(jpeg)) as image:
-        image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-        image.save(file, "JPEG", quality=85)
+    try:
+        with Image.open(io.BytesIO(jpeg)) as image:
+            image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+            image.save(file, "JPEG", quality=85)
+    except OSError as error:
+        raise TrainingError(
+            f"{where} holds no image that can be read. Build the data set again."
+        ) from error
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -5,12 +5,13 @@
 """
 
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
 from etils import epath
 
+from training.errors import TrainingError
 from training.files import replacing
 from training.vocabulary import DIAGNOSES, SEXES, SITES
 
@@ -58,6 +59,23 @@ def write_shard(path: epath.Path, examples: Iterable[bytes]) -> None:
     with replacing(path) as partial, tf.io.TFRecordWriter(str(partial)) as writer:
         for example in examples:
             writer.write(example)
+
+
+def read_examples(shard: epath.Path, *keys: str) -> Iterator[dict[str, Any]]:
+    """The records of a shard in their order: the values of `keys` as NumPy has them.
+
+    Raises:
+        TrainingError: the shard is missing or damaged.
+    """
+
+    def pick(record: tf.Tensor) -> dict[str, tf.Tensor]:
+        parsed = parse_example(record)
+        return {key: parsed[key] for key in keys}
+
+    try:
+        yield from tf.data.TFRecordDataset(str(shard)).map(pick).as_numpy_iterator()
+    except tf.errors.OpError as error:
+        raise TrainingError(f"{shard}: {error.message} Build the data set again.") from error
 
 
 def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:

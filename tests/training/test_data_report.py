@@ -18,6 +18,7 @@ from training.data import DROPPED, read_data, read_dropped
 from training.data_report import write_report
 from training.errors import TrainingError
 from training.metadata import read_sources
+from training.tfrecords import encode_example, write_shard
 from training.vocabulary import TARGETS
 
 VOID = {"meta", "img", "br"}
@@ -207,7 +208,19 @@ def test_a_damaged_shard_is_named(data: epath.Path, report: Report, tmp_path: Pa
     copy = shutil.copytree(data, tmp_path / "copy")
     shard = copy / read_data(data).build.shard_names[0]
     shard.write_bytes(shard.read_bytes()[:-100])
-    with pytest.raises(TrainingError, match="copy: .*Build the data set again"):
+    with pytest.raises(TrainingError, match=rf"{shard.name}: .*Build the data set again"):
+        report(copy)
+
+
+def test_an_image_that_cannot_be_read_is_named(
+    data: epath.Path, report: Report, tmp_path: Path
+) -> None:
+    copy = epath.Path(shutil.copytree(data, tmp_path / "copy"))
+    there = read_data(copy)
+    members = there.cases[there.cases["shard"] == 0].assign(patient_code=-1)
+    records = (encode_example(case, b"no JPEG") for case in members.to_dict("records"))
+    write_shard(there.shards()[0], records)
+    with pytest.raises(TrainingError, match=r"tfrec: DRAWN_\d+ holds no image.* Build the"):
         report(copy)
 
 
