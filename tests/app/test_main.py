@@ -128,7 +128,7 @@ def test_a_real_photo_gets_an_answer(post):
     folder = Path(__file__).parents[3] / "shared/data/isic2019-original/ISIC_2019_Training_Input"
     photos = sorted(folder.glob("*.jpg"))[:3]
     if not photos:
-        pytest.skip(f"there are no photos in {folder}")
+        pytest.skip("the real ISIC images are not on this machine")
     answer = post(*[photo.read_bytes() for photo in photos])
     assert [image["assessable"] for image in answer.json["images"]] == [True] * len(photos)
     assert all(image["label"] in ("malignant", "benign") for image in answer.json["images"])

@@ -10,6 +10,7 @@ import pillow_heif
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
+KINDS = ["JPEG", "PNG", "WEBP", "HEIC"]
 BEST_HEIC = {"quality": -1, "chroma": 444}
 # How to turn an upright picture so that a reader who obeys the orientation sees it upright again.
 TURN_BACK = {
