@@ -115,22 +115,20 @@ def _set_normalisation(
     layer.finalize_state()
 
 
-def _download_noisy_student(name: str) -> Path:
+def noisy_student_file(name: str) -> tuple[str, str]:
+    """Address and MD5 of the headless noisy-student weights of `name`, one of B0 to B7."""
     key = name.replace("EfficientNetB", "efficientnet-b")
-    file = f"{key}_noisy-student_notop.h5"
+    return f"{NS_WEIGHTS_PATH}{key}_noisy-student_notop.h5", NS_WEIGHTS_HASHES[key][1]
+
+
+def _download_noisy_student(name: str) -> Path:
+    address, md5 = noisy_student_file(name)
     try:
-        return Path(
-            keras.utils.get_file(
-                file,
-                NS_WEIGHTS_PATH + file,
-                cache_subdir="models",
-                file_hash=NS_WEIGHTS_HASHES[key][1],
-            )
-        )
+        return Path(keras.utils.get_file(origin=address, cache_subdir="models", file_hash=md5))
     except Exception as error:  # as above
         raise TrainingError(
             f"The noisy-student weights of {name} could not be downloaded ({error}). Download "
-            f"{NS_WEIGHTS_PATH + file} elsewhere and give it with --weights FILE."
+            f"{address} elsewhere and give it with --weights FILE."
         ) from error
 
 
