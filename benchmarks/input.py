@@ -26,6 +26,7 @@ DRAWN, DRAWN_SIDE = 128, 512  # lesions, and pixels of their side
 SQUARES = (224, 0.6), (384, 0.5)  # of the two presets
 BATCH_SIZE = 32
 ROUNDS, ROUND_SECONDS = 3, 3.0
+EPOCHS = 1000  # more than a round sees
 WARM_UP_BATCHES = 8
 
 OURS, KERAS, DECODE = "our pipeline", "with Keras's layers", "decoding alone"
@@ -54,14 +55,20 @@ def make_pipelines(data: Data) -> dict[str, Iterable[object]]:
     from training import dataset
     from training.augment import Augmentation
 
-    shards, size, strength = data.shards(), data.build.settings.size, Augmentation()
-    decoded = (
-        dataset._read_records(shards)
-        .shuffle(dataset.SHUFFLE_RECORDS, seed=0)
-        .repeat()
-        .map(lambda record: dataset._decode(record, size), tf.data.AUTOTUNE, deterministic=True)
-        .batch(BATCH_SIZE, drop_remainder=True)
+    size, strength = data.build.settings.size, Augmentation()
+    feeding = dataset.Feeding(
+        size=size,
+        batch_size=BATCH_SIZE,
+        steps_per_epoch=data.build.images // BATCH_SIZE,
+        epochs=EPOCHS,
+        augmentation=strength,
+        positive_weight=1.0,
+        positives_repeated=1,
+        diagnosis=False,
+        seed=0,
     )
+    shuffled = dataset.read_records(data.shards()).shuffle(dataset.SHUFFLE_RECORDS, seed=0).repeat()
+    decoded = dataset.decode_records(shuffled, size, BATCH_SIZE)
     augment = make_keras_layers(**strength.model_dump())
     layered = decoded.map(
         lambda batch: (augment(batch["image"], training=True), batch["target"]),
@@ -69,7 +76,7 @@ def make_pipelines(data: Data) -> dict[str, Iterable[object]]:
         deterministic=True,
     )
     return {
-        OURS: dataset.make_training_dataset(shards, size, BATCH_SIZE, strength, seed=0),
+        OURS: dataset.make_training_dataset(data, data.cases, feeding),
         KERAS: layered.prefetch(tf.data.AUTOTUNE),
         DECODE: decoded.prefetch(tf.data.AUTOTUNE),
     }

@@ -7,7 +7,6 @@ import this module, do not wait for TensorFlow.
 import logging
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 from etils import epath
@@ -16,6 +15,7 @@ from processing.bundle import BundleError
 from processing.store import StoreError
 from training.build_command import build
 from training.errors import TrainingError
+from training.train_command import train
 
 _DATA = click.Path(path_type=epath.Path, file_okay=False)  # also gs://
 _FILE = click.Path(path_type=epath.Path, dir_okay=False)
@@ -29,6 +29,7 @@ def main() -> None:
 
 
 main.add_command(build)
+main.add_command(train)
 
 
 @main.command()
@@ -55,42 +56,6 @@ def audit(data: epath.Path, test: tuple[epath.Path, ...], csv: epath.Path | None
 
     if not run_audit(data, test, csv):
         sys.exit(1)
-
-
-@main.command()
-@click.option("--data", type=_DATA, required=True, help="A data folder, or a public Kaggle set.")
-@click.option("--run", type=_FOLDER, required=True, help="The run folder to make or resume.")
-@click.option("--backbone", default="EfficientNetB4", show_default=True)
-@click.option(
-    "--weights",
-    default="imagenet",
-    show_default=True,
-    help="imagenet, noisy-student, none, or a file.",
-)
-@click.option("--folds", type=click.IntRange(2), default=5, show_default=True)
-@click.option("--only-fold", type=int, multiple=True, help="Train this fold alone; repeatable.")
-@click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
-@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
-@click.option(
-    "--learning-rate", type=click.FloatRange(0, min_open=True), default=4e-4, show_default=True
-)
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--resume", is_flag=True, help="Go on with a run that exists.")
-def train(
-    data: epath.Path, run: Path, only_fold: tuple[int, ...], resume: bool, **options: Any
-) -> None:
-    """Cross-validate EfficientNet on a data folder."""
-    from training.data import read_data
-    from training.train import TrainSettings, cross_validate
-
-    data_sha256 = read_data(data).build.cases_sha256
-    settings = TrainSettings(data=str(data), data_sha256=data_sha256, **options)
-    metrics = cross_validate(settings, run, only_fold, resume)
-    auc = metrics.auc
-    click.echo(
-        f"{run}: {metrics.folds_done} of {metrics.folds} folds, {metrics.images} images, "
-        f"out-of-fold AUC {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})"
-    )
 
 
 @main.command()

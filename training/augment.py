@@ -5,6 +5,8 @@ import math
 import tensorflow as tf
 from pydantic import BaseModel, ConfigDict, Field
 
+_DRAWS = 12
+
 
 class Augmentation(BaseModel):
     """Largest change in either direction; 0 turns one off."""
@@ -19,32 +21,42 @@ class Augmentation(BaseModel):
     brightness: float = Field(0.1, ge=0, lt=1)
     contrast: float = Field(0.15, ge=0, lt=1)
     saturation: float = Field(0.15, ge=0, lt=1)
+    cutout: float = Field(0.0, ge=0, lt=1)  # side of a blanked square, of the image's side
 
 
-def augment_batch(images: tf.Tensor, strength: Augmentation, seed: tf.Tensor) -> tf.Tensor:
+def draw_changes(images: int, seed: tf.Tensor) -> tf.Tensor:
+    """Random numbers (images, D) in -1..1, a row for each image of a batch.
+
+    Args:
+        seed: (2,) int64; the same seed gives the same draws.
+    """
+    return tf.random.stateless_uniform([images, _DRAWS], seed, -1.0, 1.0)
+
+
+def augment_batch(images: tf.Tensor, strength: Augmentation, changes: tf.Tensor) -> tf.Tensor:
     """Augment each image by its own draw.
 
     Args:
         images: (B, S, S, 3) uint8 or float, 0..255.
-        seed: (2,) int64; the same seed gives the same draws.
+        changes: (B, D) of `draw_changes`.
 
     Returns:
         (B, S, S, 3) float32, 0..255.
     """
-    count, side = tf.shape(images)[0], tf.cast(tf.shape(images)[1], tf.float32)
-    draws = tf.unstack(tf.random.stateless_uniform([10, count], seed, -1.0, 1.0))
+    draws = tf.unstack(changes, _DRAWS, axis=1)
     turned = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(images, tf.float32),
-        transforms=_draw_transforms(draws[:7], strength, side),
+        transforms=_make_transforms(draws[:7], strength, tf.cast(tf.shape(images)[1], tf.float32)),
         output_shape=tf.shape(images)[1:3],
         fill_value=0.0,
         interpolation="BILINEAR",
         fill_mode="REFLECT",  # black corners would tell how far an image was turned
     )
-    return _vary_colour(turned, draws[7:], strength)
+    varied = _vary_colour(turned, draws[7:10], strength)
+    return _cut_out(varied, draws[10:], strength.cutout) if strength.cutout else varied
 
 
-def _draw_transforms(draws: list[tf.Tensor], strength: Augmentation, side: tf.Tensor) -> tf.Tensor:
+def _make_transforms(draws: list[tf.Tensor], strength: Augmentation, side: tf.Tensor) -> tf.Tensor:
     """(B, 8) rows of the map from output to input pixels that the op above takes."""
     angle = draws[0] * math.radians(strength.rotation_degrees)
     shear = tf.tan(draws[1] * math.radians(strength.shear_degrees))
@@ -75,3 +87,17 @@ def _vary_colour(images: tf.Tensor, draws: list[tf.Tensor], strength: Augmentati
     mean = tf.reduce_mean(grey, axis=(1, 2), keepdims=True)
     saturated = grey + saturation * (images - grey)
     return tf.clip_by_value((mean + contrast * (saturated - mean)) * brightness, 0.0, 255.0)
+
+
+def _cut_out(images: tf.Tensor, draws: list[tf.Tensor], share: float) -> tf.Tensor:
+    """Blank one square of each image, centred anywhere (DeVries & Taylor 2017).
+
+    In the image's mean colour: black would look like the marks and rims that some photos have.
+    """
+    side = tf.cast(tf.shape(images)[1], tf.float32)
+    pixels = tf.range(side)[None]  # (1, S)
+    in_y, in_x = (
+        tf.abs(pixels - (draw[:, None] + 1) / 2 * (side - 1)) < share * side / 2 for draw in draws
+    )
+    inside = in_y[:, :, None, None] & in_x[:, None, :, None]
+    return tf.where(inside, tf.reduce_mean(images, axis=(1, 2), keepdims=True), images)

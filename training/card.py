@@ -43,9 +43,9 @@ probability = sigmoid({calibration.slope:.4f} * logit + ({calibration.intercept:
 
 {data[images]} images ({sources}) with {data[positives]} {plural}, of {data[groups]} patients,
 lesions or single images, none of them in two folds; each fold's model saw all but the fold that it
-is judged on. {settings[epochs]} epochs, batches of {settings[batch_size]}, weighted cross-entropy,
-AdamW at {settings[learning_rate]:g} with warm-up and cosine decay, averaged weights, starting
-weights `{settings[weights]}`, seed {settings[seed]}; TensorFlow {training[tensorflow]}, Keras
+is judged on. {settings[epochs]} epochs, batches of {settings[batch_size]}, {loss}, AdamW at
+{settings[schedule][learning_rate]:g} with {schedule}, averaged weights, starting weights
+`{settings[weights]}`, seed {settings[seed]}; TensorFlow {training[tensorflow]}, Keras
 {training[keras]}.
 
 ## Limits
@@ -66,6 +66,17 @@ weights `{settings[weights]}`, seed {settings[seed]}; TensorFlow {training[tenso
 {attribution}
 """
 
+_LOSSES = {
+    "bce": "cross-entropy",
+    "weighted_bce": "cross-entropy with weighted positives",
+    "focal": "focal loss",
+}
+_SCHEDULES = {
+    "cyclic": "a cyclic learning rate",
+    "decay": "exponential decay",
+    "warmup_decay": "warm-up and decay",
+}
+
 
 def render_card(description: Description) -> str:
     """Markdown of the model card."""
@@ -81,6 +92,8 @@ def render_card(description: Description) -> str:
             ),
             "point": description.in_force,
             "plural": plural,
+            "loss": _LOSSES[training["settings"]["loss"]["name"]],
+            "schedule": _SCHEDULES[training["settings"]["schedule"]["name"]],
             "metrics": "\n".join(_render_metric(m, plural) for m in description.metrics),
             "attribution": "\n".join(f"- {line}" for line in description.attribution),
         }

@@ -14,11 +14,14 @@ class TrainingError(Exception):
 
 def list_differences(there: BaseModel, now: BaseModel) -> list[str]:
     """Each field in which the settings of earlier work differ from those asked for now."""
-    return [
-        f"{name} {getattr(there, name)} there, {value} now"
-        for name, value in now
-        if getattr(there, name) != value
-    ]
+    differing = []
+    for name, value in now:
+        earlier = getattr(there, name)
+        if isinstance(value, BaseModel):
+            differing += [f"{name}.{each}" for each in list_differences(earlier, value)]
+        elif earlier != value:
+            differing.append(f"{name} {earlier} there, {value} now")
+    return differing
 
 
 def warn(warnings: Sequence[str], strict: bool) -> tuple[str, ...]:

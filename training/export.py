@@ -36,8 +36,8 @@ from training.data import Build, Data, read_data
 from training.dataset import check_shards, make_evaluation_dataset
 from training.errors import TrainingError
 from training.metrics import INTERVAL_METHOD, auc, sensitivity, specificity
-from training.train import MODEL as KERAS_MODEL
-from training.train import TrainSettings, finished_folds, read_oof, read_settings
+from training.run import MODEL as KERAS_MODEL
+from training.run import TrainSettings, finished_folds, read_oof, read_settings
 from training.vocabulary import LICENCE, TARGETS, describe_source
 
 _log = logging.getLogger(__name__)
@@ -64,6 +64,12 @@ def export(run: Path, tests: Sequence[epath.Path], out: Path) -> Bundle:
     built = data.build
     if built.cases_sha256 != settings.data_sha256:
         raise TrainingError(f"{data.folder} is no longer the data set that {run} was trained on.")
+    if settings.size != built.settings.size:
+        raise TrainingError(
+            f"{run} was trained at {settings.size} px on squares of {built.settings.size} px, but "
+            "serving cuts photos to the size of the model. Build the data and train again with "
+            f"--size {settings.size}."
+        )
     tested = [read_data(test) for test in tests]
     for test in tested:
         _check_test(test, data)

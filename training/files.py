@@ -28,7 +28,7 @@ def replacing(path: _Path) -> Iterator[_Path]:
         yield partial
         partial.replace(path)
     except Exception as error:
-        if _is_full(error):
+        if is_full(error):
             raise TrainingError(
                 f"{path}: the disk is full. Free some space and give the same command again: it "
                 "goes on from what is whole."
@@ -44,6 +44,7 @@ def write_whole(path: Path | epath.Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def _is_full(error: Exception) -> bool:
+def is_full(error: Exception) -> bool:
+    """Whether an error says that a disk is full."""
     # TensorFlow has its own exception; only its text tells, and importing it here would be slow.
     return getattr(error, "errno", None) in _FULL or "No space left on device" in str(error)

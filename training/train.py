@@ -1,267 +1,333 @@
-"""Cross-validation, top to bottom: folds of shards -> models -> out-of-fold predictions.
+"""Cross-validation, top to bottom: folds of shards -> models -> out-of-fold predictions."""
 
-runs/NAME/  config.json environment.json metrics.json oof.csv
-            fold<k>/ checkpoint/ history.csv model.keras oof.csv
-"""
-
-import json
 import logging
-import platform
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import NamedTuple
 
 import keras
-import numpy as np
 import pandas as pd
-import tensorflow as tf
-from etils import epath
-from pydantic import BaseModel, ConfigDict, Field
 
-from processing.bundle import Estimate
-from training.augment import Augmentation
-from training.data import Data, read_data
-from training.dataset import check_shards, make_evaluation_dataset, make_training_dataset
-from training.errors import TrainingError, list_differences
-from training.files import replacing, write_whole
+from training.checkpoint import (
+    Checkpoint,
+    State,
+    checkpoint_path,
+    read_state,
+    restore,
+    write_history,
+)
+from training.data import Data
+from training.dataset import Feeding, check_shards, count_examples, make_training_dataset
+from training.errors import TrainingError
+from training.files import is_full, replacing, write_whole
 from training.folds import shards_of_fold
-from training.metrics import INTERVAL_METHOD, auc
+from training.hardware import Hardware, check_batch_size, find_hardware
+from training.losses import make_loss, positive_weight_of
 from training.model import build_model
+from training.predict import predict
+from training.run import (
+    MODEL,
+    OOF,
+    RunMetrics,
+    TrainSettings,
+    fold_folder,
+    note_environment,
+    open_run,
+    pool,
+)
+from training.schedules import PerStep
 
 _log = logging.getLogger(__name__)
 
-CONFIG, ENVIRONMENT, METRICS, OOF, MODEL = (
-    "config.json", "environment.json", "metrics.json", "oof.csv", "model.keras",
-)  # fmt: skip
-EMA_SHARE = 0.1  # the weights are averaged over about the last tenth of the steps
-
-
-class TrainSettings(BaseModel):
-    """What a run was asked for; with the data set and the seed it decides the result."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    data: str
-    data_sha256: str  # of its table of cases
-    backbone: str
-    weights: str
-    folds: Annotated[int, Field(ge=2)]
-    epochs: Annotated[int, Field(ge=1)]
-    batch_size: Annotated[int, Field(ge=1)]
-    learning_rate: Annotated[float, Field(gt=0)]
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0.5
-    weight_decay: Annotated[float, Field(ge=0)] = 0.02
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    augmentation: Augmentation = Augmentation()
-    seed: int
-
-
-class RunMetrics(BaseModel):
-    """metrics.json: what the finished folds give, pooled."""
-
-    folds_done: int
-    folds: int
-    images: int
-    positives: int
-    auc: Estimate
-    interval_method: str = INTERVAL_METHOD
+CHECKPOINT_MINUTES = 10.0
+_PREDICTED_AT_ONCE = 32  # images, at least
 
 
 def cross_validate(
-    settings: TrainSettings, run: Path, only_folds: Sequence[int], resume: bool
-) -> RunMetrics:
+    settings: TrainSettings,
+    data: Data,
+    run: Path,
+    *,
+    only_folds: Sequence[int] = (),
+    resume: bool = False,
+    checkpoint_minutes: float = CHECKPOINT_MINUTES,
+    precision: str = "auto",
+) -> RunMetrics | None:
     """Train the folds of `only_folds` (none given: all) and pool every fold that is done.
 
     Returns:
-        What metrics.json holds.
+        What metrics.json holds; None in other processes than the first.
 
     Raises:
         TrainingError: the data, the run folder or an option is not usable.
     """
-    data = read_data(epath.Path(settings.data))
-    size = data.build.settings.size
-    check_shards(data.shards(), size)
-    held_out = {
-        fold: shards_of_fold(fold, settings.folds, len(data.shards()))
-        for fold in range(settings.folds)
-    }
-    unknown = [fold for fold in only_folds if fold not in held_out]
+    splits = split_folds(settings, data)
+    unknown = [fold for fold in only_folds if fold not in splits]
     if unknown:
         raise TrainingError(f"--only-fold {unknown[0]}: folds are 0 to {settings.folds - 1}.")
+    check_shards(data.shards(), data.build.settings.size)
+    hardware = find_hardware(precision)
+    check_batch_size(settings.batch_size, hardware)
     # Before the run folder is made: weights that cannot be had should leave nothing behind.
-    build_model(settings.backbone, size, settings.weights, settings.dropout)
-    _open_run(run, settings, resume)
-    for fold in only_folds or held_out:
-        folder = run / f"fold{fold}"
+    build_model(settings.backbone, settings.size, settings.weights)
+    if hardware.process == 0:
+        open_run(run, settings, resume)
+        note_environment(run, hardware.description, hardware.precision)
+    for fold in only_folds or splits:
+        folder = fold_folder(run, fold)
         if (folder / OOF).exists():
             _log.info("Fold %d is done already", fold)
             continue
-        train_fold(settings, data, fold, held_out[fold], folder)
-    return _pool(run, settings.folds)
+        _log.info("Fold %d of %d", fold, settings.folds)
+        job = Job(settings, data, splits[fold], folder, hardware, checkpoint_minutes)
+        try:
+            train_fold(job)
+        except Exception as error:
+            if is_full(error):  # not all files are ours to write: TensorBoard's, for one
+                raise TrainingError(
+                    f"{folder}: the disk is full. The last checkpoint stays: free some space and "
+                    "go on with --resume."
+                ) from error
+            raise
+    if hardware.process:  # another process writes
+        return None
+    metrics = pool(run, settings.folds)
+    return metrics
 
 
-def train_fold(
-    settings: TrainSettings, data: Data, fold: int, held_out: Sequence[int], folder: Path
-) -> None:
-    """Train on all shards but `held_out`; save the model and its predictions for those."""
-    _log.info("Fold %d of %d", fold, settings.folds)
-    keras.utils.set_random_seed(settings.seed + fold)
+class Split(NamedTuple):
+    """The rows of the table of cases that a fold trains on, and those that it is scored on."""
+
+    fold: int
+    training: pd.DataFrame
+    scored: pd.DataFrame
+
+
+def split_folds(settings: TrainSettings, data: Data) -> dict[int, Split]:
+    """The split of each fold.
+
+    Raises:
+        TrainingError: the folds do not divide the shards, a source is not there, a fold has no
+            positives or fewer images than a batch, or the data are too small.
+    """
     size = data.build.settings.size
-    training = ~data.cases["shard"].isin(held_out)
-    training_targets = data.cases.loc[training, "target"]
-    steps = len(training_targets) // settings.batch_size
+    if settings.size > size:
+        raise TrainingError(
+            f"--size {settings.size} is more than the {size} px of {data.folder}. Build the data "
+            f"with --size {settings.size}, or train at {size} px or less."
+        )
+    cases = data.cases
+    named = {"--extra": settings.extra_sources, "--omit": settings.omitted_sources}
+    for option, names in named.items():
+        if absent := sorted(set(names) - set(cases["source"])):
+            raise TrainingError(
+                f"{option} {absent[0]}: {data.folder} has the sources "
+                f"{', '.join(sorted(set(cases['source'])))}."
+            )
+    cases = cases[~cases["source"].isin(settings.omitted_sources)]
+    shards = len(data.shards())
+    splits = {}
+    for fold in range(settings.folds):
+        held_out = cases["shard"].isin(shards_of_fold(fold, settings.folds, shards))
+        split = Split(
+            fold,
+            cases[~held_out],
+            cases[held_out & ~cases["source"].isin(settings.extra_sources)],
+        )
+        _require_both_classes(split)
+        splits[fold] = split
+    return splits
+
+
+def _require_both_classes(split: Split) -> None:
+    for what, cases in (("training", split.training), ("scored", split.scored)):
+        for target, name in ((1, "positive"), (0, "negative")):
+            if not (cases["target"] == target).any():
+                raise TrainingError(
+                    f"Fold {split.fold} has no {name} image among those {what}. Give fewer "
+                    "--folds, or other --extra or --omit."
+                )
+
+
+class Job(NamedTuple):
+    """One fold to train."""
+
+    settings: TrainSettings
+    data: Data
+    split: Split
+    folder: Path
+    hardware: Hardware
+    checkpoint_minutes: float
+
+    @property
+    def seed(self) -> int:
+        """Of this fold alone."""
+        return self.settings.seed + self.split.fold
+
+
+def train_fold(job: Job) -> None:
+    """Train on one part of the cases; save the model and its predictions for the other."""
+    settings, hardware = job.settings, job.hardware
+    keras.utils.set_random_seed(job.seed)
+    feeding = _plan_feeding(job)
+    model = _build(job)
+    state = None
+    if checkpoint_path(job.folder).exists():
+        state = read_state(checkpoint_path(job.folder))
+        _log.info("Going on in epoch %d, after step %d", state.epoch + 1, state.step)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    for phase in _list_phases(settings):
+        if state and state.epoch >= phase.end < settings.epochs:
+            continue
+        _compile(job, feeding, model, phase)
+        while state is None or state.epoch < phase.end:
+            state = _fit(job, feeding, model, state, phase)
+    assert state is not None
+    restore(model, state, state.frozen)
+    model.optimizer.finalize_variable_values(model.trainable_variables)  # the averaged ones
+    with hardware.alone(), hardware.scope():
+        trained = _copy_for_inference(settings, model)
+        _log.info("Predicting the %d held-out images of fold %d", *_size_of(job.split))
+        at_once = hardware.devices * math.ceil(_PREDICTED_AT_ONCE / hardware.devices)
+        predictions = predict(trained, job.data, job.split.scored, at_once, settings.tta)
+    if hardware.process == 0:
+        with replacing(job.folder / MODEL) as partial:
+            trained.save(partial)
+        write_history(job.folder, state.history)
+        # Last: a fold counts as done once these are there.
+        write_whole(job.folder / OOF, predictions.assign(fold=job.split.fold).to_csv(index=False))
+        checkpoint_path(job.folder).unlink(missing_ok=True)  # four times the model's size
+
+
+def _size_of(split: Split) -> tuple[int, int]:
+    return len(split.scored), split.fold
+
+
+def _plan_feeding(job: Job) -> Feeding:
+    settings, cases = job.settings, job.split.training
+    positives, negatives = count_examples(cases, settings.positives_repeated)
+    steps = (positives + negatives) // settings.batch_size
     if steps == 0:
         raise TrainingError(
-            f"--batch-size {settings.batch_size} is more than the {len(training_targets)} "
-            f"training images of fold {fold}."
+            f"--batch-size {settings.batch_size} is more than the {positives + negatives} training "
+            f"images of fold {job.split.fold}."
         )
-    positive_weight = (training_targets == 0).sum() / (training_targets == 1).sum()
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoint = folder / "checkpoint"
-
-    model = build_model(settings.backbone, size, settings.weights, settings.dropout)
-    model.compile(
-        optimizer=_make_optimizer(settings, steps),
-        loss=keras.losses.BinaryCrossentropy(from_logits=True),
-    )
-    history = model.fit(
-        make_training_dataset(
-            data.shards(sorted(set(data.cases.loc[training, "shard"]))),
-            size,
-            settings.batch_size,
-            settings.augmentation,
-            seed=settings.seed + fold,
-            first_step=_finished_epochs(checkpoint) * steps,
-        ),
-        steps_per_epoch=steps,
+    return Feeding(
+        size=settings.size,
+        batch_size=settings.batch_size,
+        steps_per_epoch=min(steps, settings.steps_per_epoch or steps),
         epochs=settings.epochs,
-        class_weight={0: 1.0, 1: float(positive_weight)},
-        callbacks=[
-            keras.callbacks.BackupAndRestore(checkpoint),
-            keras.callbacks.CSVLogger(folder / "history.csv", append=True),
-            keras.callbacks.TerminateOnNaN(),
-        ],
+        augmentation=settings.augmentation,
+        positive_weight=positive_weight_of(settings.loss, positives, negatives),
+        positives_repeated=settings.positives_repeated,
+        diagnosis=settings.diagnosis_weight > 0,
+        seed=job.seed,
+    )
+
+
+def _build(job: Job) -> keras.Model:
+    settings = job.settings
+    with job.hardware.scope():
+        model = build_model(
+            settings.backbone,
+            settings.size,
+            settings.weights,
+            settings.dropout,
+            settings.drop_connect,
+            settings.diagnosis_weight > 0,
+        )
+    if job.hardware.strategy:
+        # As JAX does by itself: statistics of the whole batch, not of each device's part of it.
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.synchronized = True
+    return model
+
+
+class Phase(NamedTuple):
+    """Epochs that train the same weights."""
+
+    frozen: bool  # the backbone keeps its weights and statistics
+    first: int
+    end: int
+
+
+def _list_phases(settings: TrainSettings) -> list[Phase]:
+    turn = min(settings.freeze_epochs, settings.epochs)
+    phases = [Phase(True, 0, turn), Phase(False, turn, settings.epochs)]
+    return [phase for phase in phases if phase.first < phase.end]
+
+
+def _compile(job: Job, feeding: Feeding, model: keras.Model, phase: Phase) -> None:
+    settings = job.settings
+    for layer in model.layers:
+        layer.trainable = not phase.frozen or layer.name in ("logit", "diagnosis")
+    steps = (phase.end - phase.first) * feeding.steps_per_epoch
+    optimizer = keras.optimizers.AdamW(
+        PerStep(settings.schedule, settings.epochs, feeding.steps_per_epoch, phase.first),
+        weight_decay=settings.weight_decay,
+        use_ema=settings.averaged_share > 0,
+        ema_momentum=max(0.0, 1 - 1 / max(1.0, settings.averaged_share * steps)),
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    losses = [make_loss(settings.loss)]
+    if feeding.diagnosis:
+        losses.append(keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    with job.hardware.scope():
+        model.compile(
+            optimizer,
+            loss=losses,
+            loss_weights=[1.0, settings.diagnosis_weight][: len(losses)],
+        )
+        model.optimizer.build(model.trainable_variables)
+
+
+def _fit(
+    job: Job, feeding: Feeding, model: keras.Model, state: State | None, phase: Phase
+) -> State:
+    """Train to the end of the epoch that was cut off, else to the end of the phase."""
+    epoch, step = (state.epoch, state.step) if state else (0, 0)
+    if state:
+        restore(model, state, phase.frozen)
+    writes = job.hardware.process == 0
+    checkpoint = Checkpoint(job.folder, job.checkpoint_minutes, phase.frozen, state, writes)
+    callbacks = [checkpoint]
+    if writes:
+        board = job.folder / "tensorboard"
+        callbacks.append(keras.callbacks.TensorBoard(board, write_graph=False))
+    batches = make_training_dataset(
+        job.data,
+        job.split.training,
+        feeding,
+        start=(epoch, step),
+        rows=job.hardware.rows(feeding.batch_size),
+    )
+    model.fit(
+        batches,
+        steps_per_epoch=feeding.steps_per_epoch - step,
+        initial_epoch=epoch,
+        epochs=epoch + 1 if step else phase.end,
+        callbacks=callbacks,
         shuffle=False,  # the data set shuffles its records itself
         verbose=1 if sys.stdout.isatty() else 2,
     )
-    if not np.isfinite(history.history["loss"][-1]):
-        raise TrainingError(
-            f"Fold {fold}: the loss is no longer finite in epoch {history.epoch[-1] + 1}. "
-            "Nothing was saved. Train again with a lower --learning-rate."
-        )
-    with replacing(folder / MODEL) as partial:
-        model.save(partial)
-    _log.info("Predicting the held-out images of fold %d", fold)
-    predictions = predict(model, data, held_out)
-    # Last: a fold counts as done once these are there.
-    write_whole(folder / OOF, predictions.assign(fold=fold).to_csv(index=False))
+    # Not the model's own weights: Keras put the averaged ones there, and training goes on from the
+    # others.
+    assert checkpoint.state is not None
+    return checkpoint.state
 
 
-def _finished_epochs(checkpoint: Path) -> int:
-    """Epochs that a checkpoint of BackupAndRestore holds; 0 where there is none."""
-    metadata = checkpoint / "training_metadata.json"
-    return json.loads(metadata.read_text())["epoch"] if metadata.exists() else 0
-
-
-def predict(model: keras.Model, data: Data, shards: Sequence[int]) -> pd.DataFrame:
-    """Logit of every record of some shards: columns image_name, group, target, logit."""
-    parts = []
-    size = data.build.settings.size
-    for batch in make_evaluation_dataset(data.shards(shards), size, batch_size=32):
-        logits = model.predict_on_batch(tf.cast(batch["image"], tf.float32))
-        parts.append(
-            pd.DataFrame(
-                {
-                    "image_name": batch["image_name"].numpy().astype(str),
-                    "target": batch["target"].numpy()[:, 0].astype(int),
-                    "logit": np.asarray(logits)[:, 0],
-                }
-            )
-        )
-    # Not the records' own group: those of a public set have none.
-    return pd.concat(parts).merge(data.cases[["image_name", "group"]], validate="one_to_one")
-
-
-def read_settings(run: Path) -> TrainSettings:
-    """Read a run's config.json.
-
-    Raises:
-        TrainingError: `run` is no run folder.
-    """
-    try:
-        return TrainSettings.model_validate_json((run / CONFIG).read_bytes())
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"{run} is not a run folder: {CONFIG}: {error}") from error
-
-
-def finished_folds(run: Path, folds: int) -> list[Path]:
-    """Folders of the folds whose predictions are written.
-
-    Raises:
-        TrainingError: none is.
-    """
-    done = [run / f"fold{k}" for k in range(folds) if (run / f"fold{k}" / OOF).exists()]
-    if not done:
-        raise TrainingError(f"{run} has no finished fold. Train it first, or with --resume.")
-    return done
-
-
-def read_oof(run: Path, folds: int) -> pd.DataFrame:
-    """Out-of-fold predictions of every finished fold: those of `predict`, and fold."""
-    text = {"image_name": str, "group": str}
-    parts = [pd.read_csv(folder / OOF, dtype=text) for folder in finished_folds(run, folds)]
-    return pd.concat(parts, ignore_index=True)
-
-
-def _open_run(run: Path, settings: TrainSettings, resume: bool) -> None:
-    if (run / CONFIG).exists():
-        differing = list_differences(read_settings(run), settings)
-        if not resume:
-            raise TrainingError(f"{run} exists. Go on with --resume, or choose another --run.")
-        if differing:
-            raise TrainingError(f"--resume with other settings: {'; '.join(differing)}.")
-        return
-    run.mkdir(parents=True, exist_ok=True)
-    environment = {
-        "python": platform.python_version(),
-        "machine": platform.platform(),
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "numpy": np.__version__,
-    }
-    write_whole(run / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
-    write_whole(run / CONFIG, settings.model_dump_json(indent=2) + "\n")
-
-
-def _make_optimizer(settings: TrainSettings, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    steps = settings.epochs * steps_per_epoch
-    warmup = round(settings.warmup_epochs * steps_per_epoch)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0,
-        warmup_target=settings.learning_rate,
-        warmup_steps=warmup,
-        decay_steps=max(1, steps - warmup),
-    )
-    optimizer = keras.optimizers.AdamW(
-        schedule,
-        weight_decay=settings.weight_decay,
-        use_ema=True,
-        ema_momentum=max(0.0, 1 - 1 / (EMA_SHARE * steps)),
-    )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
-
-
-def _pool(run: Path, folds: int) -> RunMetrics:
-    pooled = read_oof(run, folds)
-    write_whole(run / OOF, pooled.to_csv(index=False))
-    metrics = RunMetrics(
-        folds_done=pooled["fold"].nunique(),
-        folds=folds,
-        images=len(pooled),
-        positives=int(pooled["target"].sum()),
-        auc=auc(pooled["target"], pooled["logit"], pooled["group"]),
-    )
-    write_whole(run / METRICS, metrics.model_dump_json(indent=2) + "\n")
-    return metrics
+def _copy_for_inference(settings: TrainSettings, model: keras.Model) -> keras.Model:
+    """The same network in float32, without the second head."""
+    policy = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_global_policy("float32")
+    copy = build_model(settings.backbone, settings.size, settings.weights)
+    keras.mixed_precision.set_global_policy(policy)
+    there = [layer for layer in model.layers if layer.weights]
+    for ours, theirs in zip([x for x in copy.layers if x.weights], there, strict=False):
+        ours.set_weights(theirs.get_weights())
+        if isinstance(ours, keras.layers.Normalization):
+            ours.finalize_state()
+    return copy

@@ -4,8 +4,10 @@ import pytest
 from etils import epath
 
 from tests.training.archives import build_isic2019, write_isic2019
-from training.data import read_data
-from training.train import TrainSettings, cross_validate
+from training.data import Data, read_data
+from training.run import TrainSettings
+from training.schedules import Schedule
+from training.train import cross_validate
 
 
 @pytest.fixture(scope="session")
@@ -21,23 +23,31 @@ def data(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> epath.Path:
 
 
 @pytest.fixture(scope="session")
-def train_settings(data: epath.Path) -> TrainSettings:
+def read(data: epath.Path) -> Data:
+    return read_data(data)
+
+
+@pytest.fixture(scope="session")
+def train_settings(read: Data) -> TrainSettings:
     return TrainSettings(
-        data=str(data),
-        data_sha256=read_data(data).build.cases_sha256,
+        data=str(read.folder),
+        data_sha256=read.build.cases_sha256,
+        size=read.build.settings.size,
         backbone="EfficientNetLite0",
         weights="imagenet",
         folds=2,
         epochs=2,
         batch_size=4,
-        learning_rate=1e-3,
+        schedule=Schedule(learning_rate=1e-3),
         seed=0,
     )
 
 
 @pytest.fixture(scope="session")
-def run(train_settings: TrainSettings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(
+    train_settings: TrainSettings, read: Data, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A run of which one fold of two is trained: two epochs on 40 drawn lesions."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    cross_validate(train_settings, folder, only_folds=[0], resume=False)
+    cross_validate(train_settings, read, folder, only_folds=[0])
     return folder

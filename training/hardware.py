@@ -1,0 +1,214 @@
+"""What this machine has to train on, and how Keras is to use it.
+
+TensorFlow: CPU, one GPU, several GPUs (MirroredStrategy), TPUs (TPUStrategy, where this TensorFlow
+can use them). JAX: whatever it finds, in one process or in several. What is there and cannot be
+used is said.
+"""
+
+import importlib.util
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from training.errors import TrainingError
+
+_log = logging.getLogger(__name__)
+
+BACKEND = "KERAS_BACKEND"
+PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
+# Set by whoever starts several processes; keras.distribution.initialize reads the same ones.
+_PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
+
+
+class Hardware(NamedTuple):
+    """What a run trains on."""
+
+    description: str
+    devices: int
+    precision: str  # Keras's dtype policy
+    strategy: Any = None  # of TensorFlow, where there are several devices or a TPU
+    distribution: Any = None  # of Keras, where JAX has several devices
+    process: int = 0
+    processes: int = 1
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """Within it a model's variables are made."""
+        if self.strategy is None:
+            return nullcontext()
+        scope: AbstractContextManager[Any] = self.strategy.scope()
+        return scope
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within it this process works with its own devices, whatever the other processes do."""
+        if self.processes == 1:
+            yield
+            return
+        import jax
+        import keras
+
+        own = [f"{device.platform}:{device.id}" for device in jax.local_devices()]
+        distribution = keras.distribution.DataParallel(devices=own, auto_shard_dataset=False)
+        # Keras takes every mesh for one of all processes, and would wait for the others' data.
+        with distribution.scope():
+            yield
+
+    def rows(self, batch_size: int) -> slice:
+        """Of each batch, what this process feeds."""
+        share = batch_size // self.processes
+        return slice(self.process * share, (self.process + 1) * share)
+
+
+def choose_backend() -> None:
+    """Decide what Keras runs on, and how; before it and TensorFlow are imported.
+
+    JAX where a TPU is there and nobody chose. TensorFlow on a CPU repeats a run bit for bit.
+
+    Raises:
+        TrainingError: the backend that was chosen cannot be had.
+    """
+    chosen = os.environ.get(BACKEND, "")
+    if not chosen and _find_tpus() and importlib.util.find_spec("jax"):
+        os.environ[BACKEND] = "jax"
+    elif chosen not in ("", "tensorflow", "jax"):
+        raise TrainingError(f"{BACKEND}={chosen} is none that we train with: tensorflow or jax.")
+    elif chosen == "jax" and importlib.util.find_spec("jax") is None:
+        raise TrainingError(
+            f"{BACKEND}=jax, but the package jax is not installed: pip install jax (for a TPU "
+            f"'jax[tpu]', for a GPU 'jax[cuda12]'), or unset {BACKEND} to train with TensorFlow."
+        )
+    if os.environ.get(BACKEND) != "jax" and not _find_nvidia():
+        # One operation at a time, on all cores. Side by side they would share the cores in ever
+        # new ways, which changes the order of the sums within them, and so the weights.
+        os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+
+
+def find_hardware(precision: str) -> Hardware:
+    """Find the devices and make Keras use them, and say so.
+
+    Args:
+        precision: one of `PRECISIONS`; auto: mixed where the device is made for it.
+
+    Raises:
+        TrainingError: Keras runs on another backend than TensorFlow or JAX.
+    """
+    import keras
+
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        hardware = _find_with_tensorflow()
+    elif backend == "jax":
+        hardware = _find_with_jax()
+    else:
+        raise TrainingError(f"Keras runs on {backend}: set {BACKEND} to tensorflow or jax.")
+    if precision != "auto":
+        hardware = hardware._replace(precision=precision)
+    keras.mixed_precision.set_global_policy(hardware.precision)
+    _log.info("Hardware: %s, %s", hardware.description, hardware.precision)
+    return hardware
+
+
+def check_batch_size(batch_size: int, hardware: Hardware) -> None:
+    """Check that each device gets as many images.
+
+    Raises:
+        TrainingError: the devices do not divide the batch.
+    """
+    if batch_size % hardware.devices:
+        raise TrainingError(
+            f"--batch-size {batch_size} cannot be shared equally by {hardware.devices} devices. "
+            f"Give a multiple of {hardware.devices}."
+        )
+
+
+def _find_with_tensorflow() -> Hardware:
+    import tensorflow as tf
+
+    name = f"TensorFlow {tf.__version__}"
+    if tpus := _find_tpus():
+        try:
+            resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu="local")
+            tf.config.experimental_connect_to_cluster(resolver)
+            tf.tpu.experimental.initialize_tpu_system(resolver)
+            strategy = tf.distribute.TPUStrategy(resolver)
+        except (tf.errors.OpError, ValueError) as error:
+            _report(tpus, name, f"{error}", f"set {BACKEND}=jax, or install tensorflow-tpu")
+        else:
+            count = strategy.num_replicas_in_sync
+            return Hardware(f"{count} TPU cores, {name}", count, "mixed_bfloat16", strategy)
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus and (cards := _find_nvidia()):
+        _report(cards, name, "it lists no GPU", "pip install 'tensorflow[and-cuda]'")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    kind = "GPU" if gpus else "CPU"
+    devices = tf.config.list_logical_devices(kind)
+    strategy = tf.distribute.MirroredStrategy([d.name for d in devices]) if devices[1:] else None
+    return Hardware(
+        f"{_count(devices, kind)}, {name}",
+        len(devices),
+        "mixed_float16" if gpus else "float32",
+        strategy,
+    )
+
+
+def _find_with_jax() -> Hardware:
+    import jax
+    import keras
+    import tensorflow as tf
+
+    # TensorFlow only reads the shards here; it would take the memory of the devices, too.
+    for kind in ("GPU", "TPU"):
+        tf.config.set_visible_devices([], kind)
+    if _PROCESSES in os.environ:
+        keras.distribution.initialize()
+    devices = jax.devices()
+    kind, name = devices[0].platform.upper(), f"JAX {jax.__version__}"
+    if kind == "CPU" and not os.environ.get("JAX_PLATFORMS"):
+        if tpus := _find_tpus():
+            _report(tpus, name, "it lists no TPU", "pip install 'jax[tpu]'")
+        if cards := _find_nvidia():
+            _report(cards, name, "it lists no GPU", "pip install 'jax[cuda12]'")
+    distribution = None
+    if len(devices) > 1:
+        distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
+        keras.distribution.set_distribution(distribution)
+    processes = jax.process_count()
+    several = f" in {processes} processes" if processes > 1 else ""
+    return Hardware(
+        f"{_count(devices, kind)}{several}, {name}",
+        len(devices),
+        {"TPU": "mixed_bfloat16", "GPU": "mixed_float16"}.get(kind, "float32"),
+        distribution=distribution,
+        process=jax.process_index(),
+        processes=processes,
+    )
+
+
+def _count(devices: list[Any], kind: str) -> str:
+    if kind == "CPU":
+        cores = f"CPU, {os.cpu_count()} cores"
+        return cores if len(devices) == 1 else f"{cores} as {len(devices)} devices"
+    return f"{len(devices)} {kind}{'s' if len(devices) > 1 else ''}"
+
+
+def _find_tpus() -> list[str]:
+    """Signs of a TPU: its device files, or what the TPU machines' environment says."""
+    device = Path("/dev")
+    files = [str(path) for path in [*device.glob("accel*"), *device.glob("vfio/[0-9]*")]]
+    return files + [name for name in ("TPU_NAME", "TPU_ACCELERATOR_TYPE") if name in os.environ]
+
+
+def _find_nvidia() -> list[str]:
+    return [str(path) for path in Path("/dev").glob("nvidia[0-9]*")]
+
+
+def _report(found: list[str], name: str, why: str, remedy: str) -> None:
+    why = why.splitlines()[0] if why else "unknown"
+    _log.warning(
+        "Warning: %s is here, but %s cannot use it (%s). To use it: %s.",
+        ", ".join(found), name, why, remedy,
+    )  # fmt: skip
