@@ -70,7 +70,9 @@ def make_training_dataset(
         seed = feeding.seed * _EPOCHS_APART + epoch
         shards = np.random.default_rng(seed).permutation(sorted(set(cases["shard"])))
         records = _choose(data, cases, shards, labels, feeding.positives_repeated)
-        shuffled = records.shuffle(SHUFFLE_RECORDS, seed=seed).take(examples)
+        # Keras looks at a first batch before it trains: that must not shuffle the rest anew.
+        shuffled = records.shuffle(SHUFFLE_RECORDS, seed, reshuffle_each_iteration=False)
+        shuffled = shuffled.take(examples)
         stream = shuffled if stream is None else stream.concatenate(shuffled)
     if stream is None:
         raise ValueError(f"Epoch {first_epoch} of {feeding.epochs} is none to train.")

@@ -163,7 +163,7 @@ def _find_with_jax() -> Hardware:
     # TensorFlow only reads the shards here; it would take the memory of the devices, too.
     for kind in ("GPU", "TPU"):
         tf.config.set_visible_devices([], kind)
-    if _PROCESSES in os.environ:
+    if _PROCESSES in os.environ and not jax.distributed.is_initialized():
         keras.distribution.initialize()
     devices = jax.devices()
     kind, name = devices[0].platform.upper(), f"JAX {jax.__version__}"

@@ -40,7 +40,8 @@ def learning_rate_at(schedule: Schedule, epoch: Any, epochs: int) -> Any:
         return schedule.learning_rate * _fall("exponential", epoch / epochs, schedule.lowest)
     start = schedule.warmup_epochs + schedule.hold_epochs
     falling = ops.clip((epoch - start) / max(epochs - start, 1e-6), 0.0, 1.0)
-    rising = ops.minimum(epoch / max(schedule.warmup_epochs, 1e-6), 1.0)
+    warmup = schedule.warmup_epochs
+    rising = ops.minimum(epoch / warmup, 1.0) if warmup else 1.0
     return schedule.learning_rate * rising * _fall(schedule.curve, falling, schedule.lowest)
 
 

@@ -264,24 +264,30 @@ def _compile(job: Job, feeding: Feeding, model: keras.Model, phase: Phase) -> No
     settings = job.settings
     for layer in model.layers:
         layer.trainable = not phase.frozen or layer.name in ("logit", "diagnosis")
-    steps = (phase.end - phase.first) * feeding.steps_per_epoch
-    optimizer = keras.optimizers.AdamW(
-        PerStep(settings.schedule, settings.epochs, feeding.steps_per_epoch, phase.first),
-        weight_decay=settings.weight_decay,
-        use_ema=settings.averaged_share > 0,
-        ema_momentum=max(0.0, 1 - 1 / max(1.0, settings.averaged_share * steps)),
-    )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     losses = [make_loss(settings.loss)]
     if feeding.diagnosis:
         losses.append(keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     with job.hardware.scope():
         model.compile(
-            optimizer,
+            _make_optimizer(settings, feeding.steps_per_epoch, phase),
             loss=losses,
             loss_weights=[1.0, settings.diagnosis_weight][: len(losses)],
         )
         model.optimizer.build(model.trainable_variables)
+
+
+def _make_optimizer(
+    settings: TrainSettings, steps_per_epoch: int, phase: Phase
+) -> keras.optimizers.Optimizer:
+    steps = (phase.end - phase.first) * steps_per_epoch
+    optimizer = keras.optimizers.AdamW(
+        PerStep(settings.schedule, settings.epochs, steps_per_epoch, phase.first),
+        weight_decay=settings.weight_decay,
+        use_ema=settings.averaged_share > 0,
+        ema_momentum=max(0.0, 1 - 1 / max(1.0, settings.averaged_share * steps)),
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
 
 
 def _fit(
