@@ -1,6 +1,6 @@
 """The folder of a run: what was asked for, where it ran, and what came of it.
 
-runs/NAME/  config.json environment.json metrics.json oof.csv
+runs/NAME/  config.json environment.json metrics.json oof.csv report.html
             fold<k>/ checkpoint.npz history.csv tensorboard/ model.keras oof.csv
 """
 

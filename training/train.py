@@ -37,6 +37,7 @@ from training.run import (
     open_run,
     pool,
 )
+from training.run_report import write_run_report
 from training.schedules import PerStep
 
 _log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ def cross_validate(
     checkpoint_minutes: float = CHECKPOINT_MINUTES,
     precision: str = "auto",
 ) -> RunMetrics | None:
-    """Train the folds of `only_folds` (none given: all) and pool every fold that is done.
+    """Train the folds of `only_folds` (none given: all) and pool and show every fold that is done.
 
     Returns:
         What metrics.json holds; None in other processes than the first.
@@ -94,6 +95,7 @@ def cross_validate(
     if hardware.process:  # another process writes
         return None
     metrics = pool(run, settings.folds)
+    write_run_report(run, settings, metrics)
     return metrics
 
 

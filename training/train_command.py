@@ -200,6 +200,7 @@ def train(
     choose_backend()  # before Keras is imported
     from training.data import read_data
     from training.run import read_settings, render_metrics
+    from training.run_report import REPORT
     from training.train import cross_validate
 
     if data is None and not resume:
@@ -222,6 +223,7 @@ def train(
     if metrics:
         click.echo(render_metrics(metrics))
         click.echo(f"{run}: {metrics.folds_done} of {metrics.folds} folds are done")
+        click.echo(f"Wrote {run / REPORT}")
 
 
 def make_settings(

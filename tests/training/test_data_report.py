@@ -1,9 +1,7 @@
 import base64
 import io
 import shutil
-from collections import Counter
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from PIL import Image
 
 from processing.drawing import draw_lesion
 from tests.training.archives import SETTINGS
+from tests.training.html_page import Page
 from tests.training.kaggle_sets import ISIC2019_ABSENT, write_kaggle_set
 from training.build import build
 from training.data import DROPPED, read_data, read_dropped
@@ -21,49 +20,7 @@ from training.metadata import read_sources
 from training.tfrecords import encode_example, write_shard
 from training.vocabulary import TARGETS
 
-VOID = {"meta", "img", "br"}
 IMAGES, ABSENT, COPIES = 40, 60, 2
-
-
-class Page(HTMLParser):
-    """What stands on a page; refuses one whose elements are not closed in their order."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: Counter[str] = Counter()
-        self.sources: list[str] = []
-        self.tables: list[list[list[str]]] = []
-        self.words: list[str] = []
-        self._open: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self._open == []
-        self.text = "\n".join(self.words)
-        self.counts = {table[0][0]: table[1:] for table in self.tables if "Groups" in table[0]}
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags[tag] += 1
-        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
-        if tag not in VOID:
-            self._open.append(tag)
-        if tag == "table":
-            self.tables.append([])
-        elif tag == "tr":
-            self.tables[-1].append([])
-        elif tag in ("td", "th"):
-            self.tables[-1][-1].append("")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags[tag] += 1
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data.strip())
-        if self._open and self._open[-1] in ("td", "th"):
-            self.tables[-1][-1][-1] += data
-
 
 Report = Callable[[Path], Page]
 
