@@ -15,7 +15,7 @@ from processing.bundle import BundleError
 from processing.store import StoreError
 from training.build_command import build
 from training.errors import TrainingError
-from training.train_command import train
+from training.train_command import augment_option, train
 
 _DATA = click.Path(path_type=epath.Path, file_okay=False)  # also gs://
 _FILE = click.Path(path_type=epath.Path, dir_okay=False)
@@ -35,14 +35,31 @@ main.add_command(train)
 @main.command()
 @click.argument("data", type=_DATA)
 @click.option("--out", type=_FILE, help="The page to write.  [default: DATA/inspect.html]")
-def inspect(data: epath.Path, out: epath.Path | None) -> None:
+@click.option("--augmented", is_flag=True, help="Show an image as training varies it, too.")
+@click.option("--image", help="Name of that image.  [default: the first positive that is shown]")
+@augment_option
+def inspect(
+    data: epath.Path,
+    out: epath.Path | None,
+    augmented: bool,
+    image: str | None,
+    augment: tuple[str, ...],
+) -> None:
     """Show a data folder or public Kaggle set on one HTML page."""
+    for option, given in (("--image", image), ("--augment", augment)):
+        if given and not augmented:
+            raise click.UsageError(f"{option} goes with --augmented.")
+    from training.augment import Augmentation, parse_strengths
     from training.data import DROPPED, read_data, read_dropped
     from training.data_report import write_report
+    from training.sheets import make_augmented_sheet
 
     out = out or data / "inspect.html"
+    strength = Augmentation(**parse_strengths(augment))
+    read = read_data(data)
     dropped = read_dropped(data) if (data / DROPPED).exists() else None
-    write_report(read_data(data), dropped, out)
+    sheet = make_augmented_sheet(read, strength, image) if augmented else None
+    write_report(read, dropped, out, sheet)
     click.echo(f"Wrote {out}")
 
 

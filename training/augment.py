@@ -1,9 +1,13 @@
 """Random geometry in one affine resample, then random light and colour, on a batch."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from training.errors import TrainingError
 
 _DRAWS = 12
 
@@ -22,6 +26,30 @@ class Augmentation(BaseModel):
     contrast: float = Field(0.15, ge=0, lt=1)
     saturation: float = Field(0.15, ge=0, lt=1)
     cutout: float = Field(0.0, ge=0, lt=1)  # side of a blanked square, of the image's side
+
+
+def parse_strengths(given: Sequence[str]) -> dict[str, Any]:
+    """Fields of `Augmentation` from texts NAME=VALUE, as `--augment` takes them.
+
+    Raises:
+        TrainingError: a text has no "=", names no strength, or its value is out of range.
+    """
+    for text in given:
+        if "=" not in text:
+            raise TrainingError(f"--augment {text}: give NAME=VALUE, such as zoom=0.2.")
+    strengths = dict(text.split("=", 1) for text in given)
+    for name in strengths:
+        if name not in Augmentation.model_fields:
+            names = ", ".join(Augmentation.model_fields)
+            raise TrainingError(f"--augment {name}: no such strength. There are {names}.")
+    try:
+        checked = Augmentation.model_validate(strengths)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise TrainingError(
+            f"--augment {first['loc'][0]}={first['input']}: {first['msg']}."
+        ) from error
+    return checked.model_dump(include=set(strengths))
 
 
 def draw_changes(images: int, seed: tf.Tensor) -> tf.Tensor:

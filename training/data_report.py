@@ -1,7 +1,5 @@
 """A data folder as one HTML page: its counts, some of its images, and what was left out of it."""
 
-import base64
-import io
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -12,23 +10,18 @@ from etils import epath
 from matplotlib import rc_context
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
-from PIL import Image
 
 from training.data import DROPPED, Data
-from training.errors import TrainingError
 from training.pages import INK, OTHER, POSITIVE, STYLE, render_figure, write_page
-from training.tfrecords import read_examples
+from training.sheets import AugmentedSheet, make_contact_sheets
 from training.vocabulary import TARGETS
 
 _MISSING = "missing"
-_SHOWN = 24  # positives on the contact sheet, and as many others
-_THUMBNAIL = 160  # pixels; the page shows them smaller, for screens of a higher density
 _ROWS = 50  # of each rule
 _SIZES = 15  # that the table names
 _CELL = 100  # pixels of width and height that one dot stands for
 _LABEL = 24  # characters beside a bar
 _WIDTH = 3.8  # inches of 96 pixels
-_SEED = 0
 
 
 class Chart(NamedTuple):
@@ -40,11 +33,17 @@ class Chart(NamedTuple):
     plot: str  # SVG
 
 
-def write_report(data: Data, dropped: pd.DataFrame | None, out: epath.Path) -> None:
+def write_report(
+    data: Data,
+    dropped: pd.DataFrame | None,
+    out: epath.Path,
+    augmented: AugmentedSheet | None = None,
+) -> None:
     """Write the page. It needs no other file and no script.
 
     Args:
         dropped: as `read_dropped` gives it; None where the folder does not tell.
+        augmented: a sheet to show, too.
 
     Raises:
         TrainingError: a shard cannot be read, or the disk is full.
@@ -59,7 +58,8 @@ def write_report(data: Data, dropped: pd.DataFrame | None, out: epath.Path) -> N
         target=TARGETS[data.build.settings.target],
         colours={"positive": POSITIVE, "other": OTHER},
         charts=charts,
-        sheets=_make_sheets(data),
+        sheets=make_contact_sheets(data),
+        augmented=augmented,
         dropped=dropped,
         dropped_name=DROPPED,
         shown_rows=_ROWS,
@@ -172,52 +172,3 @@ def _draw_sizes(cases: pd.DataFrame) -> Figure:
         drawn, label="share of positives", ticks=[0, 0.02, 0.1, 0.25, 0.5, 1], format="{x:.0%}"
     )
     return figure
-
-
-def _make_sheets(data: Data) -> dict[str, pd.DataFrame]:
-    """A sample of the positives and one of the others, with the `uri` of each image."""
-    sheets = {
-        title: _choose(data.cases[data.cases["target"] == target])
-        for title, target in (("Some positives", 1), ("Some others", 0))
-    }
-    uris = _read_thumbnails(data, pd.concat(sheets))
-    return {
-        title: sheet.assign(uri=sheet["image_name"].map(uris)) for title, sheet in sheets.items()
-    }
-
-
-def _choose(cases: pd.DataFrame) -> pd.DataFrame:
-    # From the first shards that have enough, as reading all of an archive takes minutes. Each
-    # shard is a stratified sample of the whole.
-    near: pd.DataFrame = cases[cases["shard"] <= cases["shard"].nsmallest(_SHOWN).max()]
-    return near.sample(min(_SHOWN, len(near)), random_state=_SEED)
-
-
-def _read_thumbnails(data: Data, cases: pd.DataFrame) -> dict[str, str]:
-    """Data URI of each image."""
-    left, uris = set(cases["image_name"]), {}
-    for shard in data.shards(sorted(cases["shard"].unique())):
-        for record in read_examples(shard, "image_name", "image"):
-            name = record["image_name"].decode("utf-8", "replace")
-            if name in left:
-                uris[name] = _shrink(record["image"], f"{shard}: {name}")
-                left.remove(name)
-            if not left:
-                return uris
-    raise TrainingError(
-        f"{data.folder}: {min(left)} stands in its table of cases, but not in its shards "
-        f"({len(left)} such images). Build the data set again."
-    )
-
-
-def _shrink(jpeg: bytes, where: str) -> str:
-    file = io.BytesIO()
-    try:
-        with Image.open(io.BytesIO(jpeg)) as image:
-            image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-            image.save(file, "JPEG", quality=85)
-    except OSError as error:
-        raise TrainingError(
-            f"{where} holds no image that can be read. Build the data set again."
-        ) from error
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -21,6 +21,13 @@ SCHEDULES = click.Choice(["warmup_decay", "decay", "cyclic"])
 _POSITIVE = click.FloatRange(0, min_open=True)
 _SHARE = click.FloatRange(0, 1, max_open=True)
 
+augment_option = click.option(
+    "--augment",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A strength of the augmentation, such as rotation_degrees=90; repeatable.",
+)
+
 # Options that set a field of TrainSettings, or of one of its parts.
 _RECIPE = [
     click.option("--backbone", default="EfficientNetB4", show_default=True),
@@ -113,12 +120,7 @@ _RECIPE = [
         show_default=True,
         help="Times the backbone's own.",
     ),
-    click.option(
-        "--augment",
-        metavar="NAME=VALUE",
-        multiple=True,
-        help="A strength of the augmentation, such as rotation_degrees=90; repeatable.",
-    ),
+    augment_option,
     click.option(
         "--tta/--no-tta",
         default=True,
@@ -236,6 +238,7 @@ def make_settings(
     """
     from pydantic import ValidationError
 
+    from training.augment import parse_strengths
     from training.run import TrainSettings
 
     values = dict(recipe)
@@ -247,7 +250,8 @@ def make_settings(
         if part in values:
             given["name"] = values.pop(part)
         merged[part] = merged.get(part, {}) | given
-    merged["augmentation"] = merged.get("augmentation", {}) | _parse(values.pop("augment", ()))
+    strengths = parse_strengths(values.pop("augment", ()))
+    merged["augmentation"] = merged.get("augmentation", {}) | strengths
     merged |= values
     merged |= {"data": str(data.folder), "data_sha256": data.build.cases_sha256}
     try:
@@ -256,13 +260,6 @@ def make_settings(
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise TrainingError(f"{field}: {first['msg']}. Received: {first['input']}") from error
-
-
-def _parse(strengths: tuple[str, ...]) -> dict[str, str]:
-    for strength in strengths:
-        if "=" not in strength:
-            raise TrainingError(f"--augment {strength}: give NAME=VALUE, such as zoom=0.2.")
-    return dict(strength.split("=", 1) for strength in strengths)
 
 
 def _was_given(context: click.Context, name: str) -> bool:

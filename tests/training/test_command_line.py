@@ -33,6 +33,8 @@ TRAIN = ["train", "--data", ".", "--run", "x"]
         ([*BUILD, "--size", "64", "--crop", "0"], "'--crop': 0"),
         ([*TRAIN, "--epochs", "0"], "'--epochs': 0"),
         ([*TRAIN, "--learning-rate", "0"], "'--learning-rate': 0"),
+        (["inspect", ".", "--image", "x"], "--image goes with --augmented"),
+        (["inspect", ".", "--augment", "zoom=0"], "--augment goes with --augmented"),
         (["publish", "no-such", "store"], "'no-such' does not exist"),
     ],
 )
