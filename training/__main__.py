@@ -14,6 +14,7 @@ from etils import epath
 from processing.bundle import BundleError
 from processing.store import StoreError
 from training.build_command import build
+from training.compare_command import compare
 from training.errors import TrainingError
 from training.train_command import augment_option, train
 
@@ -30,6 +31,7 @@ def main() -> None:
 
 main.add_command(build)
 main.add_command(train)
+main.add_command(compare)
 
 
 @main.command()

@@ -6,6 +6,7 @@ runs/NAME/  config.json environment.json metrics.json oof.csv report.html
 
 import json
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
@@ -101,8 +102,8 @@ def open_run(run: Path, settings: TrainSettings, resume: bool) -> None:
     # A data folder that was moved is the same if its table of cases is.
     if differing := list_differences(there.model_copy(update={"data": settings.data}), settings):
         raise TrainingError(
-            f"--resume with other settings: {'; '.join(differing)}. Leave these options out, or "
-            "choose another --run."
+            f"{run}: --resume with other settings: {'; '.join(differing)}. Give them as they were, "
+            "or choose another --run."
         )
 
 
@@ -214,9 +215,14 @@ def render_metrics(metrics: RunMetrics) -> str:
         minutes = f"{each.seconds / 60:.1f}"
         counts = f"{each.images:,}", f"{each.positives:,}"
         rows.append((name, *counts, render_estimate(each.auc), tta, minutes))
+    return align(rows)
+
+
+def align(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as lines of text, each column to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         for row in rows
     )
 

@@ -150,6 +150,9 @@ run_option = click.option(
 resume_option = click.option(
     "--resume", is_flag=True, help="Go on with a run that exists, with its settings."
 )
+only_fold_option = click.option(
+    "--only-fold", type=int, multiple=True, help="Train this fold alone; repeatable."
+)
 precision_option = click.option(
     "--precision",
     type=click.Choice(["auto", "float32", "mixed_float16", "mixed_bfloat16"]),
@@ -177,7 +180,7 @@ def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
 @data_option
 @run_option
 @resume_option
-@click.option("--only-fold", type=int, multiple=True, help="Train this fold alone; repeatable.")
+@only_fold_option
 @click.option("--loss", type=LOSSES, default="weighted_bce", show_default=True)
 @click.option("--schedule", type=SCHEDULES, default="warmup_decay", show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)

@@ -17,6 +17,7 @@ METADATA = ROOT.parent / "shared/data/metadata"
 BUILD = ["build", "--isic2019", ".", "--out", "x"]
 SQUARE = ["--size", "64", "--crop", "1"]
 TRAIN = ["train", "--data", ".", "--run", "x"]
+COMPARE = ["compare", "--data", ".", "--run", "x"]
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,12 @@ TRAIN = ["train", "--data", ".", "--run", "x"]
         ([*TRAIN, "--learning-rate", "0"], "'--learning-rate': 0"),
         (["inspect", ".", "--image", "x"], "--image goes with --augmented"),
         (["inspect", ".", "--augment", "zoom=0"], "--augment goes with --augmented"),
+        (["compare", "--run", "x"], "Give --data"),
+        ([*COMPARE, "--reference", "bce-decay-64"], "--reference bce-decay-64 is none of bce-cyc"),
+        (
+            [*COMPARE, "--loss", "bce", "--schedule", "decay", "--batch-size", "8"],
+            "give a second --loss, --schedule or --batch-size",
+        ),
         (["publish", "no-such", "store"], "'no-such' does not exist"),
     ],
 )
