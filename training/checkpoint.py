@@ -62,7 +62,7 @@ def read_state(path: Path) -> State:
         TrainingError: it is damaged.
     """
     try:
-        with np.load(path) as file:
+        with path.open("rb") as opened, np.load(opened) as file:
             about = json.loads(str(file["about"]))
             kinds = [
                 [file[f"{kind}{i}"] for i in range(_count(file.files, kind))] for kind in _KINDS
@@ -115,17 +115,17 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]
         self._history = list(start.history) if start else []
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Go on with the sums and the clock of an epoch that was cut off."""
+        """Go on with the clock of an epoch that was cut off."""
         self._epoch, self._first_step, self._seconds = epoch, 0, 0.0
         if self.state and self.state.epoch == epoch and self.state.step:
             self._first_step, self._seconds = self.state.step, self.state.seconds
-            # Those of the optimizer's scaling and the like are built with the first batch.
-            _assign(self.model.metrics_variables, self.state.metrics)
         self._began = self._kept = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Look at the loss now and then, and keep the state every `minutes`."""
         step = self._first_step + batch + 1
+        if self.state and self._first_step and batch == 0:
+            self._add_sums(self.state.metrics)
         if step % _STEPS_BETWEEN_LOOKS == 0:
             self._require_finite(logs, step)
         if time.monotonic() - self._kept > 60 * self._minutes:
@@ -148,6 +148,13 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]
         self._keep(epoch + 1, 0)
         if self._writes:
             write_history(self._folder, self._history)
+
+    def _add_sums(self, sums: Arrays) -> None:
+        """Go on with the epoch's sums; not sooner, as Keras makes theirs with the first batch."""
+        if keras.backend.backend() == "jax":
+            self.model.jax_state_sync()
+        variables = self.model.metrics_variables
+        _assign(variables, [a + b for a, b in zip(_read(variables), sums, strict=True)])
 
     def _require_finite(self, logs: dict[str, Any], step: int | None) -> None:
         if not math.isfinite(float(logs["loss"])):

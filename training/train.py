@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import keras
+import numpy as np
 import pandas as pd
 
 from training.checkpoint import (
@@ -194,6 +195,11 @@ def train_fold(job: Job) -> None:
         _log.info("Predicting the %d held-out images of fold %d", *_size_of(job.split))
         at_once = hardware.devices * math.ceil(_PREDICTED_AT_ONCE / hardware.devices)
         predictions = predict(trained, job.data, job.split.scored, at_once, settings.tta)
+    if not np.isfinite(predictions["logit"]).all():
+        raise TrainingError(
+            f"{job.folder.name}: the model's predictions are no numbers, though its loss was one. "
+            "Train in another --run with a lower --learning-rate."
+        )
     if hardware.process == 0:
         with replacing(job.folder / MODEL) as partial:
             trained.save(partial)

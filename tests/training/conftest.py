@@ -4,6 +4,7 @@ import pytest
 from etils import epath
 
 from tests.training.archives import build_isic2019, write_isic2019
+from tests.training.disks import small_disk as small_disk
 from training.data import Data, read_data
 from training.run import TrainSettings
 from training.schedules import Schedule

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from etils import epath
 from etils.epath import gpath, register
 
 from tests.training.archives import SETTINGS, build_isic2019, list_isic2019, write_isic2019
+from tests.training.disks import enlarge
 from tests.training.test_build import digests
 from training.build import build
 from training.data import read_data
@@ -69,22 +69,6 @@ def test_a_build_killed_ten_times_ends_with_the_same_bytes(
 
 def is_shard(name: str) -> bool:
     return Path(name).match("train*.tfrec")
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 kB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("no right to mount a tmpfs here")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def enlarge(disk: Path, kilobytes: int) -> None:
-    subprocess.run(["mount", "-o", f"remount,size={kilobytes}k", str(disk)], check=True)
 
 
 def test_a_full_disk_is_named_and_the_build_goes_on_once_there_is_room(
