@@ -7,6 +7,7 @@ runs/NAME/  config.json environment.json metrics.json oof.csv report.html
 import json
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +26,8 @@ from training.schedules import Schedule
 CONFIG, ENVIRONMENT, METRICS, OOF, MODEL, HISTORY = (
     "config.json", "environment.json", "metrics.json", "oof.csv", "model.keras", "history.csv",
 )  # fmt: skip
-_PACKAGES = ("tensorflow", "keras", "jax", "numpy")
+# TensorFlow goes by several names: Kaggle's TPU image has tensorflow-cpu.
+_PACKAGES = ("tensorflow", "tensorflow-cpu", "tensorflow-tpu", "keras", "jax", "numpy")
 
 
 class TrainSettings(BaseModel):
@@ -111,10 +113,8 @@ def note_environment(run: Path, hardware: str, precision: str) -> None:
     """Add this session to environment.json, unless the last one was alike."""
     packages = {}
     for name in _PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             packages[name] = version(name)
-        except PackageNotFoundError:
-            packages[name] = "absent"
     session = {
         "python": platform.python_version(),
         "machine": platform.platform(),
