@@ -1,21 +1,17 @@
 """The notebook that builds on Kaggle, executed on drawn lesions."""
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
-import nbformat
 import pytest
 from etils import epath
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from tests.training.archives import write_isic2020
+from tests.training.notebooks import FOLDER, ROOT, execute, read_notebook
 from training.data import read_data
-
-ROOT = Path(__file__).parents[2]
 
 
 class Session(NamedTuple):
@@ -25,31 +21,14 @@ class Session(NamedTuple):
     shown: str  # what its cells printed
 
 
-def read_notebook() -> nbformat.NotebookNode:
-    path = ROOT / "training/notebooks/build_tfrecords.ipynb"
-    notebook = nbformat.read(path, as_version=4)
-    nbformat.validate(notebook)
-    return notebook
-
-
-def execute(isic2020: Path, out: Path) -> Session:
-    """Run the notebook with own parameters, as papermill would put them in."""
-    notebook = read_notebook()
-    (cell,) = (one for one in notebook.cells if one.metadata.get("tags") == ["parameters"])
-    own = {
+def build(isic2020: Path, out: Path) -> Session:
+    parameters = {
         "code": str(ROOT),
         "sources": ["--isic2020", str(isic2020)],
         "out": str(out),
         "python": sys.executable,
     }
-    for name, value in own.items():
-        assert f"\n{name} = " in cell.source
-        cell.source += f"\n{name} = {value!r}"
-    # Where it sees pytest, a kernel does not show what the commands that it starts print.
-    environment = {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}
-    NotebookClient(notebook).execute(env=environment)
-    outputs = [output for one in notebook.cells for output in one.get("outputs", [])]
-    return Session(out, "".join(output.get("text", "") for output in outputs))
+    return Session(out, execute("build_tfrecords.ipynb", parameters))
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +38,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     archive = write_isic2020(folder / "siim-isic-melanoma-classification", patients=64, side=64)
     (archive / "jpeg").mkdir()
     (archive / "train").rename(archive / "jpeg/train")  # as Kaggle has it
-    return execute(archive, folder / "data")
+    return build(archive, folder / "data")
 
 
 def test_the_notebook_makes_two_data_sets_of_the_same_images(session: Session) -> None:
@@ -87,11 +66,12 @@ def test_the_data_set_is_described_as_kaggle_demands(session: Session) -> None:
 
 def test_a_build_that_fails_stops_the_notebook(tmp_path: Path) -> None:
     with pytest.raises(CellExecutionError, match=r"holds none of train\.csv"):
-        execute(tmp_path / "nowhere", tmp_path / "data")
+        build(tmp_path / "nowhere", tmp_path / "data")
     assert not (tmp_path / "data").exists()
 
 
-def test_the_notebook_is_kept_without_outputs() -> None:
-    for cell in read_notebook().cells:
+@pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.glob("*.ipynb")))
+def test_a_notebook_is_kept_without_outputs(name: str) -> None:
+    for cell in read_notebook(name).cells:
         assert not cell.get("outputs")
         assert cell.get("execution_count") is None
