@@ -128,7 +128,9 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]
             self._add_sums(self.state.metrics)
         if step % _STEPS_BETWEEN_LOOKS == 0:
             self._require_finite(logs, step)
-        if time.monotonic() - self._kept > 60 * self._minutes:
+        # After the last step the epoch's end keeps the state itself.
+        last = batch + 1 == self.params["steps"]
+        if not last and time.monotonic() - self._kept > 60 * self._minutes:
             self._require_finite(logs, step)
             self._keep(self._epoch, step)
             self._kept = time.monotonic()

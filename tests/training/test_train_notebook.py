@@ -1,0 +1,121 @@
+"""The notebook that trains on Kaggle, executed in two sessions on drawn lesions.
+
+JAX takes this machine for eight devices, as many as Kaggle's TPU has cores.
+"""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from etils import epath
+from nbclient.exceptions import CellExecutionError
+
+from processing.bundle import read_bundle
+from processing.store import open_store
+from tests.conftest import S3Server
+from tests.training.notebooks import FOLDER, ROOT, execute
+from training.run import RunMetrics
+
+# Kaggle's own module asks a server of Kaggle's.
+SECRETS = """
+import json
+from pathlib import Path
+
+class UserSecretsClient:
+    def get_secret(self, label):
+        return json.loads(Path(__file__).with_name("secrets.json").read_text())[label]
+"""
+OPTIONS = ["--backbone", "EfficientNetLite0", "--folds", "2", "--epochs", "1", "--batch-size", "8"]
+
+
+class Kaggle:
+    """A notebook's account there: attached data, secrets, an output folder for each session."""
+
+    def __init__(self, folder: Path, data: epath.Path):
+        self._folder = folder
+        self._data = data
+        (folder / "modules").mkdir(parents=True)
+        (folder / "modules/kaggle_secrets.py").write_text(SECRETS)
+
+    def keep_secrets(self, secrets: dict[str, str]) -> None:
+        (self._folder / "modules/secrets.json").write_text(json.dumps(secrets))
+
+    def run_session(self, out: str, options: list[str], **parameters: Any) -> tuple[Path, str]:
+        """The session's output folder, and what its cells printed."""
+        own = {"code": str(ROOT), "data": str(self._data), "options": options} | parameters
+        shown = execute(
+            "train_tpu.ipynb",
+            own | {"out": str(self._folder / out)},
+            KERAS_BACKEND="jax",
+            JAX_PLATFORMS="cpu",
+            XLA_FLAGS="--xla_force_host_platform_device_count=8",
+            PYTHONPATH=str(self._folder / "modules"),
+        )
+        return self._folder / out, shown
+
+
+@pytest.fixture
+def kaggle(tmp_path: Path, data: epath.Path) -> Kaggle:
+    return Kaggle(tmp_path, data)
+
+
+def test_two_sessions_train_a_run_and_publish_its_bundle(
+    kaggle: Kaggle, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = f"s3://{bucket}/melanoma"
+    secrets = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    kaggle.keep_secrets(secrets)
+    options = [*OPTIONS, "--learning-rate", "3e-3", "--warmup-epochs", "0", "--no-tta"]
+
+    with monkeypatch.context() as patch:
+        for name in secrets:
+            patch.delenv(name)
+        first, shown = kaggle.run_session("first", options, only_folds=[0], bundle="")
+        assert "as 8 devices, JAX" in shown
+        assert not (first / "bundle").exists()
+        # What a session is given is read, and never written.
+        before = sorted(first.rglob("*"))
+        second, shown = kaggle.run_session(
+            "second", options, previous=str(first), store=store, secrets=list(secrets)
+        )
+        assert sorted(first.rglob("*")) == before
+
+    assert "Fold 0 is done already" in shown
+    metrics = RunMetrics.model_validate_json((second / "run/metrics.json").read_bytes())
+    assert (metrics.folds_done, metrics.images) == (2, 80)
+    version = read_bundle(second / "bundle").manifest.version
+    assert open_store(store).read_pointer().version == version
+
+
+def test_a_session_out_of_time_ends_in_order_and_exports_nothing(kaggle: Kaggle) -> None:
+    out, shown = kaggle.run_session("out", OPTIONS, hours=0, store="s3://nobody/reads-this")
+    assert "Go on in another session" in shown
+    assert not (out / "bundle").exists()
+
+
+def test_a_previous_output_without_a_run_is_refused(kaggle: Kaggle, tmp_path: Path) -> None:
+    with pytest.raises(CellExecutionError, match=f"previous: {tmp_path} holds no run"):
+        kaggle.run_session("out", OPTIONS, previous=str(tmp_path))
+
+
+def test_training_that_fails_stops_the_notebook(kaggle: Kaggle) -> None:
+    with pytest.raises(CellExecutionError, match="--batch-size 12 cannot be shared equally by 8"):
+        kaggle.run_session("out", [*OPTIONS, "--batch-size", "12"])
+
+
+def test_the_notebook_is_described_as_kaggle_demands() -> None:
+    # https://github.com/Kaggle/kaggle-cli/blob/main/docs/kernels_metadata.md
+    described = json.loads((FOLDER / "kernel-metadata.json").read_text(encoding="utf-8"))
+    assert (FOLDER / described["code_file"]).name == "train_tpu.ipynb"
+    owner, slug = described["id"].split("/")
+    assert owner
+    assert slug == described["title"].lower().replace(" ", "-")
+    assert (described["language"], described["kernel_type"]) == ("python", "notebook")
+    assert (described["enable_tpu"], described["machine_shape"]) == (True, "TpuV5E8")
+    assert described["enable_internet"] is True
+    assert all(re.fullmatch(r"[\w-]+/[\w-]+", name) for name in described["dataset_sources"])
+    # It would take the place of the TPU's image: https://github.com/Kaggle/kaggle-cli/issues/1197
+    assert "docker_image" not in described
