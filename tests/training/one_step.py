@@ -26,7 +26,7 @@ def main(backbone: str, size: str, weights: str, images: str) -> None:
         else:
             model.save_weights(weights)
         model.compile(
-            keras.optimizers.SGD(0.01), loss=keras.losses.BinaryCrossentropy(from_logits=True)
+            keras.optimizers.SGD(0.001), loss=keras.losses.BinaryCrossentropy(from_logits=True)
         )
     batch = np.load(images)
     target = (np.arange(len(batch)) % 2)[:, None].astype(np.float32)
