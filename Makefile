@@ -20,7 +20,7 @@ lint: $(DEV)/.installed
 	$(DEV)/bin/mypy
 
 bench: $(DEV)/.installed
-	for each in serving build input; do $(DEV)/bin/python -m benchmarks.$$each || exit 1; done
+	for each in serving build input training; do $(DEV)/bin/python -m benchmarks.$$each || exit 1; done
 
 # Debian and Ubuntu carry a browser; elsewhere the page's tests skip and say so.
 browser:

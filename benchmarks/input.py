@@ -9,7 +9,7 @@ import io
 import math
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,17 +32,23 @@ WARM_UP_BATCHES = 8
 OURS, KERAS, DECODE = "our pipeline", "with Keras's layers", "decoding alone"
 
 
-def build_drawn(folder: Path) -> list[epath.Path]:
-    """Data folders of drawn lesions, one for each of `SQUARES`."""
+def build_drawn(
+    folder: Path, count: int, side: int, squares: Sequence[tuple[int, float]]
+) -> list[epath.Path]:
+    """Data folders of `count` drawn lesions, one for each size and crop of `squares`.
+
+    Args:
+        side: of the photos that they are cut from, pixels.
+    """
     from training.build import build
     from training.metadata import read_sources
     from training.vocabulary import TARGETS
 
     listing_path = folder / "drawn.csv"
-    list_photos(draw_photos(folder, DRAWN, DRAWN_SIDE), listing_path)
+    list_photos(draw_photos(folder, count, side), listing_path)
     listing = read_sources([], [], [epath.Path(listing_path)], [], TARGETS["melanoma"])
     settings = [
-        BuildSettings(size=size, crop_fraction=crop, shards=15, seed=0) for size, crop in SQUARES
+        BuildSettings(size=size, crop_fraction=crop, shards=15, seed=0) for size, crop in squares
     ]
     with contextlib.redirect_stderr(io.StringIO()):
         return list(build(listing, [], settings, epath.Path(folder) / "out"))
@@ -106,7 +112,7 @@ def make_keras_layers(
     )
 
 
-def measure(pipeline: Iterable[object]) -> float:
+def measure(pipeline: Iterable[object], batch_size: int) -> float:
     """Images per second over `ROUND_SECONDS`, once it is under way."""
     batches = iter(pipeline)
     for _ in range(WARM_UP_BATCHES):
@@ -114,7 +120,7 @@ def measure(pipeline: Iterable[object]) -> float:
     started, count = time.perf_counter(), 0
     while (seconds := time.perf_counter() - started) < ROUND_SECONDS:
         next(batches)
-        count += BATCH_SIZE
+        count += batch_size
     return count / seconds
 
 
@@ -122,7 +128,8 @@ def print_rates(data: Data) -> None:
     """Measure several rounds, and print the medians of their rates and ratios."""
     pipelines = make_pipelines(data)
     rounds = [
-        {name: measure(pipeline) for name, pipeline in pipelines.items()} for _ in range(ROUNDS)
+        {name: measure(pipeline, BATCH_SIZE) for name, pipeline in pipelines.items()}
+        for _ in range(ROUNDS)
     ]
     print(
         f"\n{data.build.images} records of {data.build.settings.size} px, batches of {BATCH_SIZE}"
@@ -143,7 +150,8 @@ def main(data: epath.Path | None) -> None:
     print(describe_machine("tensorflow", "keras"))
     print(f"Medians of {ROUNDS} rounds of {ROUND_SECONDS:.0f} s")
     with TemporaryDirectory() as folder:
-        for found in [data] if data else build_drawn(Path(folder)):
+        drawn = [] if data else build_drawn(Path(folder), DRAWN, DRAWN_SIDE, SQUARES)
+        for found in [data] if data else drawn:
             print_rates(read_data(found))
 
 

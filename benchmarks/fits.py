@@ -1,0 +1,141 @@
+"""The same network, trained as `training train` does and as Keras does by itself, timed."""
+
+import contextlib
+import inspect
+import io
+import statistics
+import time
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from training.data import Data
+
+# TensorFlow is imported where it is used: worker processes import this module, and need none.
+if TYPE_CHECKING:
+    from training.dataset import Feeding
+    from training.train import Job
+
+EPOCHS = 2  # measured in a fit, after a first that is left out
+
+
+class Preset(NamedTuple):
+    """What is trained, and the lesions drawn for it."""
+
+    backbone: str
+    size: int  # pixels; of smaller data: theirs
+    batch_size: int
+    steps: int  # of an epoch
+    rounds: int
+    drawn: int  # lesions
+    side: int  # of their photos, pixels
+    crop: float
+
+
+class Training(NamedTuple):
+    """A fold that is ready to train."""
+
+    job: "Job"
+    feeding: "Feeding"
+    model: Any  # compiled
+
+
+def size_of(preset: Preset, data: Data) -> int:
+    """Pixels that are trained at."""
+    return min(preset.size, data.build.settings.size)
+
+
+def prepare(data: Data, preset: Preset) -> Training:
+    """Build and compile as `training train` does, to train on the images of an epoch."""
+    from training import train
+    from training.hardware import find_hardware
+    from training.run import TrainSettings
+
+    settings = TrainSettings(
+        data=str(data.folder),
+        data_sha256=data.build.cases_sha256,
+        size=size_of(preset, data),
+        backbone=preset.backbone,
+        weights="none",
+        folds=2,
+        # One more than `fit` sees: in a long run, too, the pipeline works to an epoch's end.
+        epochs=1 + EPOCHS + 1,
+        batch_size=preset.batch_size,
+        steps_per_epoch=preset.steps,
+        seed=0,
+    )
+    # Whole shards, and no more than needed: the pipeline reads all of them to shuffle an epoch.
+    images = data.cases["shard"].value_counts().sort_index().cumsum()
+    fewer = images.index[images < preset.steps * preset.batch_size]
+    cases = data.cases[data.cases["shard"].isin(images.index[: len(fewer) + 1])]
+    job = train.Job(
+        settings,
+        data,
+        train.Split(0, cases, cases),
+        Path(),
+        find_hardware("auto"),
+        train.CHECKPOINT_MINUTES,
+    )
+    feeding, model = train._plan_feeding(job), train._build(job)
+    train._compile(job, feeding, model, train.Phase(False, 0, settings.epochs))
+    return Training(job, feeding, model)
+
+
+def fit_ours(training: Training) -> tuple[float, float]:
+    """Train as `training train` does, and read from the files it writes what an epoch took.
+
+    Returns:
+        Median seconds of all epochs but the first: from one's end to the next one's, and of the
+        steps alone.
+    """
+    import tensorflow as tf
+
+    from training.train import Phase, _fit
+
+    job, feeding, model = training
+    with TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        phase = Phase(False, 0, 1 + EPOCHS)
+        state = _fit(job._replace(folder=Path(folder)), feeding, model, None, phase)
+        files = Path(folder).glob("tensorboard/train/events*")
+        records = tf.data.TFRecordDataset([str(file) for file in files])
+        events = [tf.compat.v1.Event.FromString(record.numpy()) for record in records]
+    # TensorBoard's callback is the last at an epoch's end, after the checkpoint is written.
+    ends = [
+        event.wall_time
+        for event in events
+        if any(value.tag == "epoch_loss" for value in event.summary.value)
+    ]
+    return _median_between(ends), statistics.median(row["seconds"] for row in state.history[1:])
+
+
+def fit_bare(training: Training, batches: Any) -> float:
+    """Train as Keras does by itself: median seconds of all epochs but the first."""
+    import keras
+
+    ends: list[float] = []
+    training.model.fit(
+        batches,
+        steps_per_epoch=training.feeding.steps_per_epoch,
+        epochs=1 + EPOCHS,
+        callbacks=[
+            keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: ends.append(time.time()))
+        ],
+        shuffle=False,
+        verbose=0,
+    )
+    return _median_between(ends)
+
+
+def _median_between(moments: list[float]) -> float:
+    return statistics.median(later - earlier for earlier, later in pairwise(moments))
+
+
+def count_traces(model: Any) -> int:
+    """Times that Keras traced (JAX: compiled) the train function of a model that was fitted."""
+    import keras
+
+    parts = inspect.getclosurevars(model.train_function).nonlocals
+    if keras.backend.backend() == "jax":
+        return int(parts["step_function"]._cache_size())
+    return int(parts["multi_step_on_iterator"].experimental_get_tracing_count())

@@ -1,0 +1,201 @@
+"""What `training train` costs on top of the network: `python -m benchmarks.training [--data DIR]`.
+
+Seconds per step, with input, checkpoints and TensorBoard, beside the barest Keras `fit` of the same
+compiled model on batches that lie in memory, and beside that `fit` fed by the same input; the
+input's images per second beside those that the `fit` consumes; traces of the train function;
+seconds from the command to its first step.
+
+On a CPU the input takes its time from the same cores as the network.
+"""
+
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import Any, NamedTuple
+
+import click
+from etils import epath
+
+from benchmarks.fits import (
+    EPOCHS,
+    Preset,
+    Training,
+    count_traces,
+    fit_bare,
+    fit_ours,
+    prepare,
+    size_of,
+)
+from benchmarks.input import build_drawn, measure
+from benchmarks.photos import describe_machine
+from training.data import Data, read_data
+from training.hardware import choose_backend
+
+# TensorFlow is imported where it is used: worker processes import this module, and need none.
+
+ROOT = Path(__file__).parents[1]
+STARTS = 3
+# Of a set of 12,300 images in five folds. The measured epochs are shorter, and so their end, which
+# writes a checkpoint of four times the model's size, weighs more in them.
+WHOLE_EPOCH = 9_840
+PIPELINE_EPOCHS = 1000  # more than a round of the input alone sees
+SMALL = Preset(
+    "EfficientNetLite0", 128, batch_size=32, steps=12, rounds=3, drawn=384, side=256, crop=0.6
+)
+LARGE = Preset("EfficientNetB4", 384, batch_size=4, steps=2, rounds=3, drawn=64, side=512, crop=0.5)
+
+
+class Rates(NamedTuple):
+    """What one round measures."""
+
+    ours: float  # seconds per step over whole epochs
+    steps_alone: float  # without the epochs' ends
+    end: float  # seconds, of an epoch's end
+    fed: float  # seconds per step of the bare fit, fed by the pipeline
+    bare: float  # from memory
+    pipeline: float  # images per second
+
+
+def measure_start(data: Data, run: Path) -> float:
+    """Seconds from the command to the checkpoint that follows its first and only step.
+
+    In them are Python's start, the imports, a look at each shard, building the network (twice, as
+    `training train` does), tracing or compiling, the first batch, the step, and the checkpoint.
+    """
+    command = [
+        *(sys.executable, "-m", "training", "train", "--data", str(data.folder), "--run", str(run)),
+        *("--backbone", SMALL.backbone, "--size", str(size_of(SMALL, data))),
+        *("--batch-size", str(SMALL.batch_size), "--epochs", "1", "--steps-per-epoch", "1"),
+        *("--only-fold", "0"),
+    ]
+    with TemporaryFile() as output:
+        started = time.perf_counter()
+        process = subprocess.Popen(  # noqa: S603
+            command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            while not (run / "fold0" / "checkpoint.npz").exists():
+                if process.poll() is not None:
+                    output.seek(0)
+                    sys.exit(f"training train stopped:\n{output.read().decode()}")
+                time.sleep(0.005)
+            return time.perf_counter() - started
+        finally:
+            process.kill()
+            process.wait(30)
+
+
+def measure_round(training: Training, in_memory: Any, number: int) -> Rates:
+    """Train with and without what `training train` adds, and run its input alone."""
+    from training.dataset import make_training_dataset
+
+    job, feeding, _ = training
+    pipeline = make_training_dataset(job.data, job.split.training, feeding)
+    seconds = {}
+    for turn in range(number, number + 3):  # each goes first in turn
+        if turn % 3 == 0:
+            seconds["ours"], seconds["steps"] = fit_ours(training)
+        else:
+            name, batches = [("fed", pipeline), ("bare", in_memory)][turn % 3 - 1]
+            seconds[name] = fit_bare(training, batches)
+    steps, batch_size = feeding.steps_per_epoch, feeding.batch_size
+    whole = feeding._replace(
+        steps_per_epoch=job.data.build.images // batch_size, epochs=PIPELINE_EPOCHS
+    )
+    return Rates(
+        ours=seconds["ours"] / steps,
+        steps_alone=seconds["steps"] / steps,
+        end=seconds["ours"] - seconds["steps"],
+        fed=seconds["fed"] / steps,
+        bare=seconds["bare"] / steps,
+        pipeline=measure(make_training_dataset(job.data, job.data.cases, whole), batch_size),
+    )
+
+
+def print_start(data: Data) -> None:
+    """Measure several starts, and print the median."""
+    with TemporaryDirectory() as folder:
+        seconds = [measure_start(data, Path(folder) / str(number)) for number in range(STARTS)]
+    print(f"\n{_describe(SMALL, data)}, weights of ImageNet; starts: {STARTS}")
+    _print("from the command to the first step's checkpoint", statistics.median(seconds), "s")
+
+
+def print_training(data: Data, preset: Preset) -> None:
+    """Measure several rounds, and print the medians of their times, rates and ratios."""
+    from training.dataset import make_training_dataset
+
+    training = prepare(data, preset)
+    job, feeding, model = training
+    steps, batch_size = feeding.steps_per_epoch, feeding.batch_size
+    in_memory = make_training_dataset(data, job.split.training, feeding).take(steps).cache()
+    for _ in in_memory:  # fills the cache
+        pass
+    in_memory = in_memory.repeat()
+    model.fit(in_memory, steps_per_epoch=steps, shuffle=False, verbose=0)
+    traced = count_traces(model)
+    rounds = [measure_round(training, in_memory, number) for number in range(preset.rounds)]
+    whole_steps = WHOLE_EPOCH // batch_size
+    print(
+        f"\n{_describe(preset, data)}, {job.hardware.precision}; rounds: {preset.rounds}, each of "
+        f"{EPOCHS} epochs of {steps} steps after a first one"
+    )
+    for name, unit, values in (
+        ("training train", "s/step", [each.ours for each in rounds]),
+        ("bare fit, fed by the same input", "s/step", [each.fed for each in rounds]),
+        ("bare fit from memory", "s/step", [each.bare for each in rounds]),
+        ("training train / bare fit from memory", "", [each.ours / each.bare for each in rounds]),
+        ("bare fit, fed / from memory", "", [each.fed / each.bare for each in rounds]),
+        ("an epoch's end: checkpoint, TensorBoard", "s", [each.end for each in rounds]),
+        (
+            f"training train / bare, of {WHOLE_EPOCH:,} images",
+            "(goal: at most 1.03)",
+            [(each.steps_alone + each.end / whole_steps) / each.bare for each in rounds],
+        ),
+        ("input alone", "images/s", [each.pipeline for each in rounds]),
+        ("bare fit", "images/s", [batch_size / each.bare for each in rounds]),
+        (
+            "input alone / bare fit",
+            "(goal: above 1)",
+            [each.pipeline * each.bare / batch_size for each in rounds],
+        ),
+        ("traces after the first epoch", "(goal: 0)", [float(count_traces(model) - traced)]),
+    ):
+        _print(name, statistics.median(values), unit)
+
+
+def _describe(preset: Preset, data: Data) -> str:
+    return f"{preset.backbone} at {size_of(preset, data)} px, batches of {preset.batch_size}"
+
+
+def _print(name: str, value: float, unit: str) -> None:
+    print(f"  {name:<48}{value:>9.2f} {unit}".rstrip(), flush=True)
+
+
+@click.command()
+@click.option(
+    "--data", type=click.Path(path_type=epath.Path), help="A data folder; default: drawn lesions."
+)
+def main(data: epath.Path | None) -> None:
+    """Measure and print."""
+    choose_backend()  # before TensorFlow and Keras are imported
+    print(describe_machine("tensorflow", "keras"))
+    print("Medians of all rounds")
+    with TemporaryDirectory() as folder:
+        found = {preset: data or _build(preset, Path(folder)) for preset in (SMALL, LARGE)}
+        print_start(read_data(found[SMALL]))
+        for preset, each in found.items():
+            print_training(read_data(each), preset)
+
+
+def _build(preset: Preset, folder: Path) -> epath.Path:
+    place = folder / preset.backbone
+    place.mkdir()
+    squares = [(preset.size, preset.crop)]
+    return build_drawn(place, preset.drawn, preset.side, squares)[0]
+
+
+if __name__ == "__main__":
+    main()
