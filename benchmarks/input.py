@@ -75,7 +75,8 @@ def make_pipelines(data: Data) -> dict[str, Iterable[object]]:
     )
     shuffled = dataset.read_records(data.shards()).shuffle(dataset.SHUFFLE_RECORDS, seed=0).repeat()
     decoded = dataset.decode_records(shuffled, size, BATCH_SIZE)
-    augment = make_keras_layers(**strength.model_dump())
+    # Cutout is off unless asked for, and Keras has no layer that draws the same square.
+    augment = make_keras_layers(**strength.model_dump(exclude={"cutout"}))
     layered = decoded.map(
         lambda batch: (augment(batch["image"], training=True), batch["target"]),
         tf.data.AUTOTUNE,
