@@ -144,7 +144,7 @@ def compare(
 
 def _check_runs(run: Path, settings: "Mapping[str, TrainSettings]", resume: bool) -> None:
     """Find what cannot go on before hours of training rather than after them."""
-    from training.run import CONFIG, open_run
+    from training.run import CONFIG, check_run
 
     begun = any(run.glob(f"*/{CONFIG}"))
     if not resume and (begun or (run / CONFIG).exists()):
@@ -153,4 +153,4 @@ def _check_runs(run: Path, settings: "Mapping[str, TrainSettings]", resume: bool
         raise TrainingError(f"--resume: {run} holds no runs yet. Start it without --resume.")
     for name, its in settings.items():
         if (run / name / CONFIG).exists():
-            open_run(run / name, its, resume)
+            check_run(run / name, its, resume)

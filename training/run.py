@@ -86,27 +86,32 @@ class RunMetrics(Measured):
     by_fold: list[FoldMetrics]
 
 
-def open_run(run: Path, settings: TrainSettings, resume: bool) -> None:
-    """Make the run folder, or check that it is one of these settings.
+def check_run(run: Path, settings: TrainSettings, resume: bool) -> None:
+    """Check that a run can be begun or, with `resume`, gone on with.
 
     Raises:
-        TrainingError: it exists and `resume` is not set, or its settings are others.
+        TrainingError: it exists and `resume` is not set, or the other way about, or its settings
+            are others.
     """
     if not (run / CONFIG).exists():
         if resume:
             raise TrainingError(f"--resume: {run} is not a run yet. Start it without --resume.")
-        run.mkdir(parents=True, exist_ok=True)
-        write_whole(run / CONFIG, settings.model_dump_json(indent=2) + "\n")
         return
     if not resume:
         raise TrainingError(f"{run} exists. Go on with --resume, or choose another --run.")
-    there = read_settings(run)
     # A data folder that was moved is the same if its table of cases is.
-    if differing := list_differences(there.model_copy(update={"data": settings.data}), settings):
+    there = read_settings(run).model_copy(update={"data": settings.data})
+    if differing := list_differences(there, settings):
         raise TrainingError(
             f"{run}: --resume with other settings: {'; '.join(differing)}. Give them as they were, "
             "or choose another --run."
         )
+
+
+def open_run(run: Path, settings: TrainSettings) -> None:
+    """Make the run folder, and write down what it was asked for and where its data are now."""
+    run.mkdir(parents=True, exist_ok=True)
+    write_whole(run / CONFIG, settings.model_dump_json(indent=2) + "\n")
 
 
 def note_environment(run: Path, hardware: str, precision: str) -> None:

@@ -33,6 +33,7 @@ from training.run import (
     OOF,
     RunMetrics,
     TrainSettings,
+    check_run,
     fold_folder,
     note_environment,
     open_run,
@@ -72,10 +73,12 @@ def cross_validate(
     check_shards(data.shards(), data.build.settings.size)
     hardware = find_hardware(precision)
     check_batch_size(settings.batch_size, hardware)
+    if hardware.process == 0:
+        check_run(run, settings, resume)
     # Before the run folder is made: weights that cannot be had should leave nothing behind.
     build_model(settings.backbone, settings.size, settings.weights)
     if hardware.process == 0:
-        open_run(run, settings, resume)
+        open_run(run, settings)
         note_environment(run, hardware.description, hardware.precision)
     for fold in only_folds or splits:
         folder = fold_folder(run, fold)

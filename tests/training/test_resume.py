@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -135,15 +136,18 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 
 
 def test_resume_takes_its_settings_from_the_run_and_says_which_differ(
-    run: Path, data: epath.Path
+    run: Path, data: epath.Path, tmp_path: Path
 ) -> None:
+    copy = shutil.copytree(run, tmp_path / "copy")
+
     def resume(*options: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "training", "train", "--run", str(run), "--resume"]
+        command = [sys.executable, "-m", "training", "train", "--run", str(copy), "--resume"]
         return subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True)
 
     other = resume("--only-fold", "0", "--epochs", "9", "--learning-rate", "0.1")
     assert other.returncode == 1
     differing = "epochs 2 there, 9 now; schedule.learning_rate 0.001 there, 0.1 now"
     assert differing in other.stderr.splitlines()[-1]
-    moved = Path(json.loads((run / "config.json").read_text())["data"])
+    moved = shutil.copytree(data, tmp_path / "moved")
     assert resume("--only-fold", "0", "--data", str(moved)).returncode == 0
+    assert json.loads((copy / "config.json").read_text())["data"] == str(moved)

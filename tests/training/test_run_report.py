@@ -54,7 +54,7 @@ def measure(settings: TrainSettings, done: list[int]) -> RunMetrics:
 
 def report(run: Path, settings: TrainSettings, *done: int) -> Page:
     """The page of a run with these folds done, read again."""
-    open_run(run, settings, resume=False)
+    open_run(run, settings)
     note_environment(run, "GPU, 1 <A100>", "mixed_float16")
     write_run_report(run, settings, measure(settings, list(done)))
     return Page((run / REPORT).read_text(encoding="utf-8"))
