@@ -18,7 +18,6 @@ from training.errors import TrainingError
 _log = logging.getLogger(__name__)
 
 BACKEND = "KERAS_BACKEND"
-PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 # Set by whoever starts several processes; keras.distribution.initialize reads the same ones.
 _PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 
@@ -90,7 +89,7 @@ def find_hardware(precision: str) -> Hardware:
     """Find the devices and make Keras use them, and say so.
 
     Args:
-        precision: one of `PRECISIONS`; auto: mixed where the device is made for it.
+        precision: Keras's dtype policy; auto: mixed where the device is made for it.
 
     Raises:
         TrainingError: Keras runs on another backend than TensorFlow or JAX.

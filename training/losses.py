@@ -5,8 +5,6 @@ from typing import Annotated, Literal
 import keras
 from pydantic import BaseModel, ConfigDict, Field
 
-LOSSES = ("weighted_bce", "bce", "focal")
-
 
 class Loss(BaseModel):
     """What is minimised."""

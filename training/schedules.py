@@ -7,8 +7,6 @@ import keras
 from keras import ops
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEDULES = ("warmup_decay", "decay", "cyclic")
-
 
 class Schedule(BaseModel):
     """The shape of the learning rate; lengths are in epochs and may be fractions of one."""

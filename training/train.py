@@ -195,7 +195,8 @@ def train_fold(job: Job) -> None:
     model.optimizer.finalize_variable_values(model.trainable_variables)  # the averaged ones
     with hardware.alone(), hardware.scope():
         trained = _copy_for_inference(settings, model)
-        _log.info("Predicting the %d held-out images of fold %d", *_size_of(job.split))
+        split = job.split
+        _log.info("Predicting the %d held-out images of fold %d", len(split.scored), split.fold)
         at_once = hardware.devices * math.ceil(_PREDICTED_AT_ONCE / hardware.devices)
         predictions = predict(trained, job.data, job.split.scored, at_once, settings.tta)
     if not np.isfinite(predictions["logit"]).all():
@@ -210,10 +211,6 @@ def train_fold(job: Job) -> None:
         # Last: a fold counts as done once these are there.
         write_whole(job.folder / OOF, predictions.assign(fold=job.split.fold).to_csv(index=False))
         checkpoint_path(job.folder).unlink(missing_ok=True)  # four times the model's size
-
-
-def _size_of(split: Split) -> tuple[int, int]:
-    return len(split.scored), split.fold
 
 
 def _plan_feeding(job: Job) -> Feeding:
