@@ -33,6 +33,9 @@ $(SERVING)/.installed: requirements.txt
 $(DEV)/.installed: requirements.txt requirements-training.txt requirements-dev.txt
 $(BEAM)/.installed: requirements.txt requirements-training.txt requirements-dev.txt
 $(BEAM)/.installed: ON_TOP := requirements-beam.txt
+# The official scorer, against which the figures are tested. Without its dependencies: one of them
+# would have to be compiled, to unpack archives that no test has.
+$(DEV)/.installed: ALONE := isic-challenge-scoring==5.6.0 rdp==0.8
 
 .venv/%/.installed:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and \
@@ -40,6 +43,7 @@ $(BEAM)/.installed: ON_TOP := requirements-beam.txt
 	$(PYTHON) -m venv $(@D)
 	for file in $(lastword $^) $(ON_TOP); do \
 	  $(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $$file || exit 1; done
+	$(if $(ALONE),$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(ALONE))
 	@touch $@
 
 clean:  ## remove the virtual environments

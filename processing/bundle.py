@@ -1,7 +1,8 @@
 """The model bundle: one folder with all that serving needs, and the proof that it is whole.
 
 manifest.json   what the model is, how it was measured, SHA-256 of the other files
-model.tflite    (B, S, S, 3) uint8 RGB -> probability (B,), cam (B, h, w), embedding (B, D)
+model.tflite    (B, S, S, 3) uint8 RGB -> probability, logit, distance (B,), cam (B, h, w),
+                embedding (B, D)
 golden.npz      images and the probabilities that the graph must give for them
 MODEL_CARD.md   the same for people
 """
@@ -79,6 +80,14 @@ class Calibration(_Part):
     fitted_on: str
 
 
+class Outliers(_Part):
+    """From which `distance` on the graph takes a photo for no lesion."""
+
+    threshold: Annotated[float, Field(gt=0)]
+    refused: Estimate  # of held-out lesions, the part that lies beyond
+    measured_on: str
+
+
 class Metric(_Part):
     """One figure on one data set."""
 
@@ -106,6 +115,7 @@ class Description(_Part):
     operating_points: Annotated[tuple[OperatingPoint, ...], Field(min_length=1)]
     operating_point: str  # name of the one in force
     calibration: Calibration
+    outliers: Outliers | None = None  # None: the graph gives no distance, and nothing is refused
     metrics: tuple[Metric, ...]
     licence: str
     attribution: tuple[str, ...]

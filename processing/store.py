@@ -25,6 +25,7 @@ from processing.bundle import (
     MANIFEST,
     Bundle,
     BundleError,
+    Manifest,
     Sha256,
     parse_manifest,
     read_bundle,
@@ -49,6 +50,7 @@ class Published(BaseModel, frozen=True):
 
     version: Sha256
     manifest_sha256: Sha256
+    note: str = ""  # what its publisher wants remembered
 
 
 class Pointer(Published, frozen=True):
@@ -59,8 +61,7 @@ class Pointer(Published, frozen=True):
     @property
     def history(self) -> tuple[Published, ...]:
         """The versions that were in force, and last the one that is."""
-        current = Published(version=self.version, manifest_sha256=self.manifest_sha256)
-        return (*self.previous, current)
+        return (*self.previous, Published(**self.model_dump(exclude={"previous"})))
 
 
 def fetch_bundle(uri: str, cache: Path) -> Bundle:
@@ -142,11 +143,34 @@ class Store(ABC):
             )
         return pointer
 
-    def publish(self, path: Path, progress: Progress | None = None) -> str:
+    def find_current(self) -> Manifest | None:
+        """The manifest of the version in force, or None where nothing was published.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        pointer, _ = self._read_pointer()
+        return self.read_manifest(pointer.version) if pointer else None
+
+    def read_manifest(self, version: str) -> Manifest:
+        """The manifest of a version.
+
+        Raises:
+            StoreError: it is missing, or the store cannot be read.
+            BundleError: it is of another format.
+        """
+        key = bundle_key(version, MANIFEST)
+        found = self._read(key)
+        if found is None:
+            raise StoreError(f"{self.uri}/{key} is missing. {NOT_WHOLE}")
+        return parse_manifest(found[0], f"{self.uri}/{key}")
+
+    def publish(self, path: Path, progress: Progress | None = None, note: str = "") -> str:
         """Store the bundle in folder `path`, put it in force, and return its version.
 
         A version that is there already is verified, and never written again. `progress` is called
         from any thread with the number of bytes just stored, of all that the manifest lists.
+        `note` is kept with the version.
 
         Raises:
             BundleError: the bundle is not whole.
@@ -156,10 +180,10 @@ class Store(ABC):
         pointer, tag = self._read_pointer()
         if self._read(bundle_key(bundle.manifest.version, MANIFEST)) is None:
             self._add(bundle, progress)
-        published = self._find(bundle)
+        published = self._find(bundle, note)
         self._check(published)
         history = pointer.history if pointer else ()
-        if history[-1:] != (published,):
+        if not history or history[-1].version != published.version:
             self._move_pointer((*history, published), tag)
         return published.version
 
@@ -202,7 +226,7 @@ class Store(ABC):
                 f"Look at it, and repeat the command if {pointer.version} is to replace it."
             )
 
-    def _find(self, bundle: Bundle) -> Published:
+    def _find(self, bundle: Bundle, note: str) -> Published:
         key = bundle_key(bundle.manifest.version, MANIFEST)
         found = self._read(key)
         if found is None:
@@ -214,7 +238,7 @@ class Store(ABC):
                 f"{self.uri}/{key} says other things of the same files, and what is published "
                 "never changes. Say it in the model card too, and export the bundle again."
             )
-        return Published(version=manifest.version, manifest_sha256=_sha256(found[0]))
+        return Published(version=manifest.version, manifest_sha256=_sha256(found[0]), note=note)
 
     def _check(self, published: Published) -> None:
         with tempfile.TemporaryDirectory() as folder:

@@ -16,6 +16,7 @@ from processing.store import StoreError
 from training.build_command import build
 from training.compare_command import compare
 from training.errors import TrainingError
+from training.ship_command import evaluate, export, models, publish, rollback
 from training.train_command import augment_option, train
 
 _DATA = click.Path(path_type=epath.Path, file_okay=False)  # also gs://
@@ -32,6 +33,11 @@ def main() -> None:
 main.add_command(build)
 main.add_command(train)
 main.add_command(compare)
+main.add_command(evaluate)
+main.add_command(export)
+main.add_command(publish)
+main.add_command(rollback)
+main.add_command(models)
 
 
 @main.command()
@@ -75,44 +81,6 @@ def audit(data: epath.Path, test: tuple[epath.Path, ...], csv: epath.Path | None
 
     if not run_audit(data, test, csv):
         sys.exit(1)
-
-
-@main.command()
-@click.option(
-    "--run", type=_EXISTING_FOLDER, required=True, help="A run with at least one finished fold."
-)
-@click.option(
-    "--test",
-    type=_DATA,
-    multiple=True,
-    help="A data folder to report on, apart from the training data; repeatable.",
-)
-@click.option("--out", type=_FOLDER, required=True, help="The bundle to make.")
-def export(run: Path, test: tuple[epath.Path, ...], out: Path) -> None:
-    """Turn a run into a model bundle."""
-    from training.export import export
-
-    manifest = export(run, test, out).manifest
-    for metric in manifest.metrics:
-        estimate = metric.estimate
-        click.echo(
-            f"{metric.dataset}: {metric.name} {estimate.value:.3f} "
-            f"({estimate.low:.3f} to {estimate.high:.3f})"
-        )
-    click.echo(f"{out}: version {manifest.version}")
-
-
-@main.command()
-@click.argument("bundle", type=_EXISTING_FOLDER)
-@click.argument("store")
-def publish(bundle: Path, store: str) -> None:
-    """Upload BUNDLE to STORE (s3://bucket/prefix or a folder) and make it the current one."""
-    from processing.store import open_store
-
-    size_bytes = sum(file.stat().st_size for file in bundle.iterdir())
-    with click.progressbar(length=size_bytes, label="Uploading", file=sys.stderr) as bar:
-        version = open_store(store).publish(bundle, bar.update)
-    click.echo(f"{store}: {version} is current")
 
 
 def run() -> None:

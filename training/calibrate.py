@@ -1,10 +1,15 @@
 """Probabilities and thresholds, chosen on out-of-fold predictions alone."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
+from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import brier_score_loss, log_loss
 
 from processing.bundle import Calibration, OperatingPoint
 from training.errors import TrainingError
@@ -43,10 +48,62 @@ def calibrate(logit: NDArray[np.floating], calibration: Calibration) -> NDArray[
     return probability
 
 
-def choose_operating_points(
-    target: NDArray[np.integer], probability: NDArray[np.floating], data: str
-) -> tuple[OperatingPoint, ...]:
-    """Thresholds for each of `SENSITIVITIES`, and the balanced one (largest Youden index)."""
+class CalibrationCheck(NamedTuple):
+    """How well one way to calibrate does on folds that it was not fitted on."""
+
+    way: str
+    log_loss: float
+    brier: float
+
+
+def compare_calibrations(oof: pd.DataFrame) -> list[CalibrationCheck]:
+    """Fit on all folds but one, and measure on that one: none, temperature, Platt, isotonic.
+
+    Args:
+        oof: columns logit, target, fold; of two folds or more.
+    """
+    logit, target, fold = (oof[name].to_numpy() for name in ("logit", "target", "fold"))
+    made = {"none": expit(logit), **{way: np.empty(len(oof)) for way in _WAYS}}
+    for each in np.unique(fold):
+        here, others = fold == each, fold != each
+        for way, fit in _WAYS.items():
+            made[way][here] = fit(logit[others], target[others])(logit[here])
+    return [
+        CalibrationCheck(way, log_loss(target, probability), brier_score_loss(target, probability))
+        for way, probability in made.items()
+    ]
+
+
+_Fit = Callable[[NDArray[np.floating]], NDArray[np.floating]]
+
+
+def _fit_temperature(logit: NDArray[np.floating], target: NDArray[np.integer]) -> _Fit:
+    fit = LogisticRegression(C=np.inf, fit_intercept=False).fit(logit[:, None], target)
+    return lambda other: expit(fit.coef_[0, 0] * other)
+
+
+def _fit_platt(logit: NDArray[np.floating], target: NDArray[np.integer]) -> _Fit:
+    fit = LogisticRegression(C=np.inf).fit(logit[:, None], target)
+    return lambda other: expit(fit.coef_[0, 0] * other + fit.intercept_[0])
+
+
+def _fit_isotonic(logit: NDArray[np.floating], target: NDArray[np.integer]) -> _Fit:
+    # Not to 0 and 1, which one image on the wrong side would make an infinite loss of.
+    fit = IsotonicRegression(y_min=1e-4, y_max=1 - 1e-4, out_of_bounds="clip").fit(logit, target)
+    return fit.predict  # type: ignore[no-any-return]
+
+
+_WAYS = {"temperature": _fit_temperature, "Platt": _fit_platt, "isotonic": _fit_isotonic}
+
+
+def choose_operating_points(oof: pd.DataFrame, data: str) -> tuple[OperatingPoint, ...]:
+    """Thresholds for each of `SENSITIVITIES`, and the balanced one (largest Youden index).
+
+    Args:
+        oof: columns target, probability, group.
+        data: what the predictions are of, for the manifest.
+    """
+    target, probability = oof["target"].to_numpy(), oof["probability"].to_numpy()
     thresholds = {
         f"sensitivity {level:.2f}": _threshold_of_sensitivity(target, probability, level)
         for level in SENSITIVITIES
@@ -56,8 +113,8 @@ def choose_operating_points(
         OperatingPoint(
             name=name,
             threshold=threshold,
-            sensitivity=sensitivity(target, probability >= threshold),
-            specificity=specificity(target, probability >= threshold),
+            sensitivity=sensitivity(target, probability >= threshold, oof["group"]),
+            specificity=specificity(target, probability >= threshold, oof["group"]),
             measured_on=data,
         )
         for name, threshold in thresholds.items()

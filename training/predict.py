@@ -16,12 +16,15 @@ from training.tfrecords import parse_example
 ORIENTATIONS = 8  # four quarter turns, and the same of the mirror image
 
 
-def orient(images: tf.Tensor, orientations: int) -> tf.Tensor:
-    """Images (B, S, S, 3) -> (O, B, S, S, 3): each turned and mirrored; the first as it was."""
-    mirrored = tf.reverse(images, [2])
-    return tf.stack(
-        [tf.image.rot90(mirrored if k >= 4 else images, k % 4) for k in range(orientations)]
-    )
+def orient(images: tf.Tensor, k: int) -> tf.Tensor:
+    """Images (B, S, S, C) in orientation k, 0..7: mirrored from 4 on, then turned; 0 as it was."""
+    return tf.image.rot90(tf.reverse(images, [2]) if k >= 4 else images, k % 4)
+
+
+def turn_back(images: tf.Tensor, k: int) -> tf.Tensor:
+    """Undo `orient`."""
+    turned = tf.image.rot90(images, -k % 4)
+    return tf.reverse(turned, [2]) if k >= 4 else turned
 
 
 def predict(
@@ -58,7 +61,7 @@ def predict(
         absent = batch_size - tf.shape(batch["image"])[0]
         filled = tf.pad(batch["image"], [[0, absent], [0, 0], [0, 0], [0, 0]])
         filled = tf.ensure_shape(filled, (batch_size, resized, resized, 3))
-        oriented = orient(filled, orientations)
+        oriented = tf.stack([orient(filled, k) for k in range(orientations)])
         return tf.data.Dataset.from_tensor_slices(tf.cast(oriented, tf.float32))
 
     logits = model.predict(

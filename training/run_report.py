@@ -126,7 +126,7 @@ def _make_charts(
 def _draw_learning_rate(settings: TrainSettings) -> Figure:
     epochs = np.linspace(0, settings.epochs, _RATES, dtype=np.float32)
     rates = learning_rate_at(settings.schedule, epochs, settings.epochs)
-    figure, axes = _make_figure()
+    figure, axes = make_figure()
     axes.plot(epochs, keras.ops.convert_to_numpy(rates), color=INK)
     axes.set(xlim=(0, settings.epochs), ylim=0, xlabel="epochs trained", ylabel="learning rate")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -135,7 +135,7 @@ def _draw_learning_rate(settings: TrainSettings) -> Figure:
 
 
 def _draw_losses(histories: dict[int, pd.DataFrame]) -> Figure:
-    figure, axes = _make_figure(lines=len(histories))
+    figure, axes = make_figure(lines=len(histories))
     for fold, history in histories.items():
         # Points, too: one epoch alone makes no line.
         axes.plot(history["epoch"], history["loss"], marker=".", **_look_of(fold))
@@ -146,7 +146,7 @@ def _draw_losses(histories: dict[int, pd.DataFrame]) -> Figure:
 
 
 def _draw_roc(oof: pd.DataFrame) -> Figure:
-    figure, axes = _make_figure(lines=oof["fold"].nunique() + 1)
+    figure, axes = make_figure(lines=oof["fold"].nunique() + 1)
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.5, linestyle=":")  # chance
     for fold, rows in oof.groupby("fold"):
         axes.plot(*_roc(rows), linewidth=0.8, **_look_of(int(str(fold))))
@@ -163,7 +163,7 @@ def _roc(oof: pd.DataFrame) -> tuple[Any, Any]:
 
 
 def _draw_logits(oof: pd.DataFrame) -> Figure:
-    figure, axes = _make_figure(lines=2)
+    figure, axes = make_figure(lines=2)
     bins = np.histogram_bin_edges(oof["logit"], _BINS)
     for target, colour, name in ((0, OTHER, "others"), (1, POSITIVE, "positives")):
         logits = oof.loc[oof["target"] == target, "logit"]
@@ -177,7 +177,7 @@ def _draw_logits(oof: pd.DataFrame) -> Figure:
     return figure
 
 
-def _make_figure(lines: int = 0) -> tuple[Figure, Axes]:
+def make_figure(lines: int = 0) -> tuple[Figure, Axes]:
     """An empty plot, and room for a legend of some lines below it."""
     rows = math.ceil(lines / _LEGEND_COLUMNS)
     figure = Figure(figsize=(_WIDTH, _HEIGHT + rows * _LEGEND_ROW), layout="constrained")

@@ -42,6 +42,16 @@ def make_contact_sheets(data: Data) -> dict[str, pd.DataFrame]:
     }
 
 
+def encode_cases(data: Data, cases: pd.DataFrame) -> pd.DataFrame:
+    """Some rows of the table of cases, with the `uri` of each image.
+
+    Raises:
+        TrainingError: a shard or an image cannot be read.
+    """
+    images = _read_images(data, cases)
+    return cases.assign(uri=[_encode(images[name]) for name in cases["image_name"]])
+
+
 def make_augmented_sheet(
     data: Data, strength: Augmentation, image_name: str | None = None
 ) -> AugmentedSheet:

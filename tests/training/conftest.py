@@ -1,11 +1,15 @@
+import shutil
 from pathlib import Path
 
 import pytest
 from etils import epath
 
-from tests.training.archives import build_isic2019, write_isic2019
+from processing.bundle import Bundle
+from tests.training.archives import SETTINGS, build_isic2019, write_isic2019
 from tests.training.disks import small_disk as small_disk
 from training.data import Data, read_data
+from training.evaluate import Evaluated
+from training.export import export
 from training.run import TrainSettings
 from training.schedules import Schedule
 from training.train import cross_validate
@@ -52,3 +56,40 @@ def run(
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     cross_validate(train_settings, read, folder, only_folds=[0])
     return folder
+
+
+@pytest.fixture(scope="session")
+def whole_run(
+    run: Path, train_settings: TrainSettings, read: Data, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The same with its other fold trained, too."""
+    folder = Path(shutil.copytree(run, tmp_path_factory.mktemp("runs") / "whole"))
+    cross_validate(train_settings, read, folder, only_folds=[1], resume=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def test_set(tmp_path_factory: pytest.TempPathFactory) -> epath.Path:
+    """Drawn lesions that are in no training set."""
+    folder = tmp_path_factory.mktemp("test-set")
+    archive = write_isic2019(folder / "archive", melanomas=10, nevi=10, first=1000)
+    settings = SETTINGS.model_copy(update={"shards": 2})
+    build_isic2019(archive, folder / "drawn", settings)
+    return epath.Path(folder / "drawn")
+
+
+@pytest.fixture(scope="session")
+def exported(
+    whole_run: Path, test_set: epath.Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Bundle, Evaluated]:
+    return export(whole_run, [test_set], tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def bundle(exported: tuple[Bundle, Evaluated]) -> Bundle:
+    return exported[0]
+
+
+@pytest.fixture(scope="session")
+def evaluated(exported: tuple[Bundle, Evaluated]) -> Evaluated:
+    return exported[1]

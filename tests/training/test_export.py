@@ -1,4 +1,3 @@
-import shutil
 from pathlib import Path
 
 import keras
@@ -8,30 +7,16 @@ from etils import epath
 
 from processing.bundle import GOLDEN_TOLERANCE, Bundle, BundleError, read_bundle
 from processing.image import read_square
-from tests.training.archives import SETTINGS, build_isic2019, write_isic2019
+from tests.training.archives import SETTINGS
 from training.errors import TrainingError
-from training.export import export, run_litert
-
-
-@pytest.fixture(scope="module")
-def test_set(tmp_path_factory: pytest.TempPathFactory) -> epath.Path:
-    """Drawn lesions that are in no training set."""
-    folder = tmp_path_factory.mktemp("test-set")
-    archive = write_isic2019(folder / "archive", melanomas=10, nevi=10, first=1000)
-    settings = SETTINGS.model_copy(update={"shards": 2})
-    build_isic2019(archive, folder / "drawn", settings)
-    return epath.Path(folder / "drawn")
-
-
-@pytest.fixture(scope="module")
-def bundle(run: Path, test_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return export(run, [test_set], tmp_path_factory.mktemp("bundles") / "tiny")
+from training.export import export
+from training.serving_graph import run_litert
 
 
 def test_the_graph_gives_what_keras_gives_for_a_file(
-    bundle: Bundle, run: Path, archive: Path
+    bundle: Bundle, whole_run: Path, archive: Path
 ) -> None:
-    model = keras.models.load_model(run / "fold0" / "model.keras")
+    models = [keras.models.load_model(whole_run / f"fold{k}" / "model.keras") for k in (0, 1)]
     calibration = bundle.manifest.calibration
     paths = sorted((archive / "ISIC_2019_Training_Input").iterdir())[::8]
     images = np.stack(
@@ -42,9 +27,10 @@ def test_the_graph_gives_what_keras_gives_for_a_file(
             for p in paths
         ]
     )
-    logits = model.predict(images.astype(np.float32), verbose=0)[:, 0]
+    pixels = images.astype(np.float32)
+    logits = np.mean([model.predict(pixels, verbose=0)[:, 0] for model in models], axis=0)
     expected = 1 / (1 + np.exp(-calibration.slope * logits - calibration.intercept))
-    served = run_litert(bundle.model_path.read_bytes(), images)
+    served = run_litert(bundle.model_path.read_bytes(), images, len(images))["probability"]
     assert np.abs(served - expected).max() < GOLDEN_TOLERANCE
 
 
@@ -61,7 +47,7 @@ def test_the_activation_map_averages_to_the_logit(bundle: Bundle) -> None:
 
 def test_golden_probabilities_hold_and_are_not_all_one_value(bundle: Bundle) -> None:
     images, probability = bundle.read_golden()
-    served = run_litert(bundle.model_path.read_bytes(), images)
+    served = run_litert(bundle.model_path.read_bytes(), images, len(images))["probability"]
     assert np.abs(served - probability).max() < GOLDEN_TOLERANCE
     assert np.ptp(probability) > 0.05
 
@@ -72,7 +58,7 @@ def test_the_manifest_tells_each_figure_with_its_data_and_interval(bundle: Bundl
     assert (test_auc.images, test_auc.positives) == (20, 10)
     assert test_auc.estimate.low <= test_auc.estimate.value <= test_auc.estimate.high
     assert bundle.manifest.in_force.name == "sensitivity 0.95"
-    assert bundle.manifest.training["folds_averaged"] == 1
+    assert bundle.manifest.training["folds_averaged"] == 2
 
 
 def test_the_card_says_label_limits_figures_and_licence(bundle: Bundle) -> None:
@@ -83,17 +69,17 @@ def test_the_card_says_label_limits_figures_and_licence(bundle: Bundle) -> None:
         "basal cell carcinoma",
         "AUC",
         "non-commercial",
-        "Skin tones were not recorded",
-        "1 of 2 cross-validation folds",
+        "Skin tones are not recorded",
+        "2 cross-validation folds",
     ):
         assert phrase in card
 
 
 def test_a_test_set_that_shares_a_lesion_with_training_is_refused(
-    run: Path, data: Path, tmp_path: Path
+    whole_run: Path, data: epath.Path, tmp_path: Path
 ) -> None:
     with pytest.raises(TrainingError, match=r"shares 39 lesions .*M_1.*--apart-from"):
-        export(run, [data], tmp_path / "bundle")
+        export(whole_run, [data], tmp_path / "bundle")
     assert not list(tmp_path.iterdir())
 
 
@@ -108,8 +94,6 @@ def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
         export(tmp_path, [], tmp_path / "bundle")
 
 
-def test_a_run_without_a_finished_fold_is_refused(run: Path, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(run, tmp_path / "run"))
-    (copy / "fold0" / "oof.csv").unlink()
-    with pytest.raises(TrainingError, match="no finished fold"):
-        export(copy, [], tmp_path / "bundle")
+def test_a_run_with_a_fold_missing_is_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"not finished fold 1 of 2.*--resume"):
+        export(run, [], tmp_path / "bundle")

@@ -1,9 +1,20 @@
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
+from processing.bundle import Estimate
 from training.errors import TrainingError
-from training.metrics import Difference, auc, auc_difference, sensitivity, specificity
+from training.metrics import (
+    Difference,
+    auc,
+    auc_difference,
+    bootstrap,
+    proportion,
+    sensitivity,
+    specificity,
+)
 
 RNG = np.random.default_rng(0)
 TARGET = np.repeat([0, 1], [300, 60])
@@ -89,11 +100,38 @@ def test_a_higher_level_gives_a_wider_interval() -> None:
 
 def test_sensitivity_and_specificity_count_what_they_say() -> None:
     target, positive = np.array([1, 1, 1, 1, 0, 0]), np.array([1, 1, 1, 0, 0, 1])
-    assert sensitivity(target, positive).value == 0.75
-    assert specificity(target, positive).value == 0.5
+    assert sensitivity(target, positive, np.arange(6)).value == 0.75
+    assert specificity(target, positive, np.arange(6)).value == 0.5
 
 
 def test_wilson_interval_of_a_perfect_score_is_not_a_point() -> None:
     # 10 of 10: 0.722 to 1 (Wilson 1927)
-    estimate = sensitivity(np.ones(10), np.ones(10))
-    assert (round(estimate.low, 3), estimate.high) == (0.722, 1.0)
+    estimate = sensitivity(np.ones(10), np.ones(10), np.arange(10))
+    assert (estimate.low, estimate.high) == pytest.approx((0.722, 1.0), abs=5e-4)
+
+
+def test_the_interval_of_single_images_is_wilsons() -> None:
+    success = np.arange(80) < 60
+    wilson = binomtest(60, 80).proportion_ci(method="wilson")
+    estimate = proportion(success, np.arange(80))
+    # Groups of one image are as many as images, but for the n - 1 in the variance.
+    assert (estimate.low, estimate.high) == pytest.approx((wilson.low, wilson.high), abs=2e-3)
+
+
+def test_ten_images_of_each_lesion_count_for_one() -> None:
+    lesions = np.arange(80) < 60
+    apart = proportion(lesions, np.arange(80))
+    together = proportion(np.repeat(lesions, 10), np.repeat(np.arange(80), 10))
+    assert tuple(together.model_dump().values()) == pytest.approx(
+        tuple(apart.model_dump().values()), abs=1e-9
+    )
+
+
+def test_a_resample_that_leaves_a_figure_undefined_does_not_count_for_it() -> None:
+    target = np.array([1, 0, 0, 0])
+
+    def of_positives(weights: NDArray[np.int64]) -> dict[str, float]:
+        positives = (weights * target).sum()
+        return {"any": 1.0 if positives else float("nan")}
+
+    assert bootstrap(of_positives, np.arange(4))["any"] == Estimate(value=1, low=1, high=1)

@@ -1,0 +1,23 @@
+import numpy as np
+import pytest
+
+from training.outliers import choose_threshold, fit_normal, measure_distance
+
+RNG = np.random.default_rng(0)
+MIX = np.eye(20) + RNG.normal(0, 0.15, (20, 20))
+SEEN = RNG.normal(size=(4000, 20)) @ MIX + 5
+
+
+def test_the_distance_is_mahalanobis() -> None:
+    normal = fit_normal(SEEN)
+    apart = SEEN[:50] - SEEN.mean(axis=0)
+    exact = np.einsum("ij,jk,ik->i", apart, np.linalg.inv(np.cov(SEEN.T)), apart) / 20
+    assert measure_distance(SEEN[:50], normal) == pytest.approx(exact, rel=0.05)
+
+
+def test_of_new_points_of_the_kind_seen_two_in_a_hundred_are_refused() -> None:
+    normal = fit_normal(SEEN)
+    threshold = choose_threshold(measure_distance(RNG.normal(size=(4000, 20)) @ MIX + 5, normal))
+    new = measure_distance(RNG.normal(size=(4000, 20)) @ MIX + 5, normal)
+    assert (new > threshold).mean() == pytest.approx(0.02, abs=0.01)
+    assert (measure_distance(RNG.normal(size=(100, 20)) * 9, normal) > threshold).all()

@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from processing.drawing import draw_lesion
+from training.outliers import Normal, measure_distance
+from training.serving_graph import VIEWS, ServingGraph, run_litert
+
+IMAGES = np.stack([draw_lesion(seed, 64, irregular=seed % 2 == 0) for seed in range(8)])
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def models(whole_run: Path) -> list[keras.Model]:
+    return [keras.models.load_model(whole_run / f"fold{k}" / "model.keras") for k in (0, 1)]
+
+
+def oriented(images: np.ndarray, k: int) -> np.ndarray:
+    return np.rot90(images[:, :, ::-1] if k >= 4 else images, k % 4, axes=(1, 2))
+
+
+@pytest.mark.parametrize("views", [1, 4])
+def test_folds_and_views_are_averaged(models: list[keras.Model], views: int) -> None:
+    expected = np.mean(
+        [
+            model.predict(oriented(IMAGES, k).astype(np.float32), verbose=0)[:, 0]
+            for model in models
+            for k in VIEWS[views]
+        ],
+        axis=0,
+    )
+    graph = ServingGraph(models, views, slope=0.5, intercept=-1.0)
+    answers = run_litert(graph.convert("float32"), IMAGES, len(IMAGES))
+    assert answers["logit"] == pytest.approx(expected, abs=1e-3)
+    assert answers["probability"] == pytest.approx(1 / (1 + np.exp(1 - expected / 2)), abs=1e-4)
+
+
+def test_the_map_of_eight_views_turns_with_the_photo(models: list[keras.Model]) -> None:
+    graph = ServingGraph(models[:1], 8)
+    for k in (1, 4, 7):
+        there = graph.serve(IMAGES)["cam"].numpy()[..., None]
+        here = graph.serve(np.ascontiguousarray(oriented(IMAGES, k)))["cam"].numpy()[..., None]
+        assert here == pytest.approx(oriented(there, k), abs=1e-3)
+
+
+def test_the_distance_in_the_graph_is_that_of_its_embedding(models: list[keras.Model]) -> None:
+    width = ServingGraph(models[:1]).serve(IMAGES)["embedding"].shape[1]
+    normal = Normal(
+        RNG.normal(size=width).astype(np.float32),
+        RNG.normal(size=(width, width)).astype(np.float32) / width**0.5,
+    )
+    graph = ServingGraph(models[:1], normal=normal)
+    answers = run_litert(graph.convert("float32"), IMAGES, len(IMAGES))
+    assert answers["distance"] == pytest.approx(
+        measure_distance(answers["embedding"], normal), rel=1e-3
+    )
+
+
+def test_each_precision_is_smaller_and_close(models: list[keras.Model]) -> None:
+    graph = ServingGraph(models[:1])
+    exact = graph.convert("float32")
+    logits = run_litert(exact, IMAGES, len(IMAGES))["logit"]
+    for precision, part, tolerance in (("float16", 0.55, 0.1), ("int8", 0.35, 1.0)):
+        model = graph.convert(precision, IMAGES)  # type: ignore[arg-type]
+        assert len(model) < part * len(exact)
+        assert run_litert(model, IMAGES, len(IMAGES))["logit"] == pytest.approx(
+            logits, abs=tolerance
+        )
+
+
+def test_images_come_back_in_their_order(models: list[keras.Model]) -> None:
+    model = ServingGraph(models[:1]).convert("float32")
+    order = RNG.permutation(8)
+    together = run_litert(model, IMAGES, 8)["logit"]
+    assert run_litert(model, (IMAGES[i] for i in order), 8)["logit"] == pytest.approx(
+        together[order], abs=1e-5
+    )

@@ -1,0 +1,40 @@
+"""Photos that are no lesions: those whose features lie far from all that training has seen.
+
+Mahalanobis distance of pooled features from half-way up the network (Lee et al. 2018, whose best
+layers for the task's own classes are not these). `docs/experiments.md` compares the layers.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.covariance import LedoitWolf
+
+REFUSED = 0.02  # of held-out lesions
+
+
+class Normal(NamedTuple):
+    """Mean and whitening of the embeddings of training images."""
+
+    mean: NDArray[np.float32]  # (D,)
+    whitening: NDArray[np.float32]  # (D, D)
+
+
+def fit_normal(embedding: NDArray[np.floating]) -> Normal:
+    """Fit to embeddings (N, D); the covariance is shrunk (Ledoit & Wolf 2004)."""
+    mean, scale = embedding.mean(axis=0), embedding.std(axis=0) + 1e-6
+    precision = LedoitWolf(assume_centered=True).fit((embedding - mean) / scale).precision_
+    whitening = np.linalg.cholesky(precision) / scale[:, None]
+    return Normal(mean.astype(np.float32), whitening.astype(np.float32))
+
+
+def measure_distance(embedding: NDArray[np.floating], normal: Normal) -> NDArray[np.float64]:
+    """Squared Mahalanobis distances (N,) of embeddings (N, D), per dimension: lesions about 1."""
+    whitened = (embedding - normal.mean) @ normal.whitening
+    distance: NDArray[np.float64] = np.mean(np.square(whitened, dtype=np.float64), axis=1)
+    return distance
+
+
+def choose_threshold(distance: NDArray[np.floating]) -> float:
+    """The distance that `REFUSED` of held-out lesions (N,) exceed."""
+    return float(np.quantile(distance, 1 - REFUSED))
