@@ -43,7 +43,11 @@ def main() -> None:
 )
 @click.option("--model", metavar="BUNDLE_OR_STORE", help="A folder or s3://… [the embedded model]")
 def classify(paths: tuple[Path, ...], csv_path: Path | None, model: str | None) -> None:
-    """Classify photos, and those in and below folders, as the page does."""
+    """Classify photos, and those in and below folders, as the page does.
+
+    A photo without a label cannot be judged, and the column reasons says why. Its probability is
+    there all the same where the model was asked, for those who measure the model.
+    """
     if csv_path and not csv_path.parent.is_dir():
         raise click.ClickException(f"--csv {csv_path}: the folder {csv_path.parent} is missing.")
     photos, skipped = _find_photos(paths)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from app.classifier import Classifier
 from processing.image import Square, read_square
 
-Reason = Literal["too_small"]
+Reason = Literal["too_small", "not_a_lesion"]
 
 # A large PNG takes 150 MB and more while it is decoded, and a small host has 512: one at a time.
 _decoding = threading.Lock()
@@ -22,7 +22,7 @@ class Answer:
 
     square: NDArray[np.uint8]  # (S, S, 3), what the model saw
     reasons: tuple[Reason, ...]  # why it cannot be judged; empty where it can
-    probability: float | None
+    probability: float | None  # what the model says all the same; None where it was not asked
     label: Literal["malignant", "benign"] | None
     cam: NDArray[np.float32] | None  # (h, w), what each location adds to the logit
 
@@ -44,6 +44,8 @@ def answer_photo(data: bytes, classifier: Classifier) -> Answer:
     if _is_too_small(square, wanted.size, wanted.crop_fraction):
         return Answer(square.pixels, ("too_small",), None, None, None)
     prediction = classifier.classify(square.pixels[np.newaxis])[0]
+    if prediction.outlier:
+        return Answer(square.pixels, ("not_a_lesion",), prediction.probability, None, None)
     label: Literal["malignant", "benign"] = "malignant" if prediction.malignant else "benign"
     return Answer(square.pixels, (), prediction.probability, label, prediction.cam)
 

@@ -18,6 +18,7 @@ class Prediction:
 
     probability: float  # calibrated, 0..1
     malignant: bool  # the probability reaches the threshold in force
+    outlier: bool  # unlike all that the model has learned from: no lesion
     cam: NDArray[np.float32]  # (h, w), what each location adds to the logit
 
 
@@ -36,6 +37,7 @@ class Classifier:
         self.bundle = bundle
         self.manifest: Manifest = bundle.manifest
         self._threshold = bundle.manifest.in_force.threshold
+        self._outliers = bundle.manifest.outliers
         self._lock = threading.Lock()
         size = bundle.manifest.input.size
         try:
@@ -65,7 +67,8 @@ class Classifier:
             # Of one image always: another batch size would make the runtime plan its memory anew.
             outputs = self._run(images=image[np.newaxis])
         probability = float(outputs["probability"][0])
-        return Prediction(probability, probability >= self._threshold, outputs["cam"][0])
+        outlier = bool(self._outliers and outputs["distance"][0] > self._outliers.threshold)
+        return Prediction(probability, probability >= self._threshold, outlier, outputs["cam"][0])
 
     def _check_golden(self) -> None:
         images, expected = self.bundle.read_golden()

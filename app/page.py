@@ -37,7 +37,7 @@ def describe_answer(answer: Answer, manifest: Manifest) -> dict[str, Any]:
     return {
         "assessable": answer.assessable,
         "label": answer.label,
-        "probability": answer.probability,
+        "probability": answer.probability if answer.assessable else None,
         "threshold": manifest.in_force.threshold,
         "heatmap": heatmap and _data_uri("image/png", heatmap),
         "reasons": list(answer.reasons),
