@@ -1,7 +1,10 @@
 """The whole path on drawn lesions: images, shards, training, bundle, S3, gunicorn, answer."""
 
+import csv
 import io
 import json
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +21,7 @@ from tests.training.archives import SETTINGS
 from training.__main__ import main
 from training.data import read_data
 from training.dataset import make_evaluation_dataset
+from training.nonlesions import list_nonlesions
 
 
 def predict(url: str, photos: list[bytes]) -> dict[str, list[dict[str, float]]]:
@@ -112,3 +116,23 @@ def test_a_heatmap_covers_the_square(
     (image,) = predict(url, [photo])["images"]
     with urllib.request.urlopen(image["heatmap"]) as picture:
         assert Image.open(io.BytesIO(picture.read())).size == (SETTINGS.size, SETTINGS.size)
+
+
+def test_a_photo_of_no_lesion_gets_no_label_but_is_in_the_table(
+    by_command: Path, start_server: Callable[..., str], tmp_path: Path
+) -> None:
+    text = next(picture for picture in list_nonlesions() if picture.kind == "text")
+    text.image.save(tmp_path / "text.png")
+    url = start_server(MODEL_URI=str(by_command))
+    (image,) = predict(url, [(tmp_path / "text.png").read_bytes()])["images"]
+    assert image["reasons"] == ["not_a_lesion"]
+    assert (image["assessable"], image["label"], image["probability"]) == (False, None, None)
+    table = subprocess.run(
+        [sys.executable, "-m", "app", "classify", tmp_path / "text.png", "--model", by_command],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    (row,) = csv.DictReader(io.StringIO(table))
+    assert (row["label"], row["assessable"], row["reasons"]) == ("", "false", "not_a_lesion")
+    assert 0 <= float(row["probability"]) <= 1
