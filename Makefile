@@ -4,7 +4,15 @@ SERVING := .venv/serving
 DEV := .venv/dev
 BEAM := .venv/beam
 
-.PHONY: run test lint bench browser clean
+# `make model`: where the images are, in ISIC 2019's layout and cut to squares; where its runs go.
+DATA ?= ../shared/data
+RUNS ?= runs
+TRAINING := $(DEV)/bin/python -m training
+RECIPE := --backbone EfficientNetLite1 --folds 3 --epochs 12 --batch-size 32 --loss bce \
+  --diagnosis-weight 1 --seed 1
+SERVED := --precision int8 --views 2
+
+.PHONY: run test lint bench model browser clean
 
 run: $(SERVING)/.installed  ## serve http://127.0.0.1:8000 with the model the repository carries
 	$(SERVING)/bin/gunicorn wsgi:app
@@ -21,6 +29,31 @@ lint: $(DEV)/.installed
 
 bench: $(DEV)/.installed
 	for each in serving build input training; do $(DEV)/bin/python -m benchmarks.$$each || exit 1; done
+
+# Hours on 2 cores. Cut off, it goes on where it was.
+model: $(RUNS)/.exported  ## from images to the bundle that the repository carries
+	rm -rf app/model/default
+	cp -r $(RUNS)/model.bundle app/model/default
+
+$(RUNS)/.test17: | $(DEV)/.installed
+	$(TRAINING) build --isic2019 $(DATA)/isic2017-test-256 --size 224 --crop 1.0 --out $(RUNS)/test17
+	@touch $@
+
+$(RUNS)/.data224: $(RUNS)/.test17
+	$(TRAINING) build --isic2019 $(DATA)/isic2019-256 --size 224 --crop 1.0 \
+	  --apart-from $(RUNS)/test17 --out $(RUNS)/data224
+	@touch $@
+
+$(RUNS)/.trained: $(RUNS)/.data224
+	if test -e $(RUNS)/model/config.json; then $(TRAINING) train --run $(RUNS)/model --resume; \
+	else $(TRAINING) train --data $(RUNS)/data224 --run $(RUNS)/model $(RECIPE); fi
+	@touch $@
+
+$(RUNS)/.exported: $(RUNS)/.trained
+	rm -rf $(RUNS)/model.bundle
+	$(TRAINING) export --run $(RUNS)/model --test $(RUNS)/test17 $(SERVED) \
+	  --out $(RUNS)/model.bundle --report $(RUNS)/model.report
+	@touch $@
 
 # Debian and Ubuntu carry a browser; elsewhere the page's tests skip and say so.
 browser:

@@ -62,7 +62,11 @@ def test_what_serves_never_imports_tensorflow(package: str) -> None:
 
 def test_boto3_and_the_inference_runtime_have_one_importer_each_that_serves() -> None:
     assert importers("boto3") == {"processing/s3.py"}
-    assert importers("ai_edge_litert") == {"app/classifier.py", "training/export.py"}
+    assert importers("ai_edge_litert") == {
+        "app/classifier.py",
+        "training/publish.py",
+        "training/serving_graph.py",
+    }
 
 
 def test_importing_wsgi_brings_in_no_tensorflow() -> None:

@@ -6,23 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
 from etils import epath
 
-from processing.bundle import MODEL, read_bundle
 from processing.drawing import draw_lesion
 from training import hardware
-from training.__main__ import main
 from training.calibrate import calibrate
-from training.data import Data
-from training.dataset import make_evaluation_dataset
 from training.errors import TrainingError
-from training.export import run_litert
 from training.hardware import Hardware, check_batch_size, choose_backend, find_hardware
+from training.served import read_whole_run, serve_run
 
 ROOT = Path(__file__).parents[2]
 JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
@@ -131,25 +125,16 @@ def test_two_replicas_of_tensorflow_do_what_one_does(data: epath.Path, tmp_path:
 
 
 def test_what_jax_trained_tensorflow_exports_with_the_same_probabilities(
-    data: epath.Path, read: Data, tmp_path: Path
+    data: epath.Path, tmp_path: Path
 ) -> None:
-    run, out = tmp_path / "run", tmp_path / "bundle"
-    train(run, data, "--epochs", "2", "--batch-size", "4", **JAX, **devices(1))
-    command = ["export", "--run", str(run), "--out", str(out)]
-    assert CliRunner().invoke(main, command, catch_exceptions=False).exit_code == 0
-    bundle = read_bundle(out)
-    oof = pd.read_csv(run / "oof.csv").set_index("image_name")
-    (batch,) = make_evaluation_dataset(read.shards(), 64, 100)
-    names = batch["image_name"].numpy().astype(str)
-    held_out = np.isin(names, oof.index)
-    served = run_litert((out / MODEL).read_bytes(), batch["image"].numpy()[held_out])
-    expected = calibrate(oof.loc[names[held_out], "logit"].to_numpy(), bundle.manifest.calibration)
-    np.testing.assert_allclose(served, expected, atol=1e-4)
-    loaded = keras.models.load_model(run / "fold0" / "model.keras")
-    images = batch["image"].numpy()[held_out].astype(np.float32)
-    np.testing.assert_allclose(
-        loaded.predict(images, verbose=0)[:, 0], oof.loc[names[held_out], "logit"], atol=1e-3
-    )
+    run = tmp_path / "run"
+    train(run, data, "--epochs", "2", "--batch-size", "4", "--only-fold", "1", **JAX, **devices(1))
+    served = serve_run(run, *read_whole_run(run), "float32", 1)
+    by_jax = pd.read_csv(run / "oof.csv").set_index("image_name")["logit"]
+    there = served.oof.set_index("image_name")
+    expected = calibrate(by_jax[there.index].to_numpy(), served.calibration)
+    np.testing.assert_allclose(there["probability"], expected, atol=1e-4)
+    assert np.ptp(expected) > 0.1
 
 
 def test_b4_at_384_has_the_same_loss_on_jax_devices_and_on_tensorflow(tmp_path: Path) -> None:
