@@ -143,15 +143,6 @@ class Store(ABC):
             )
         return pointer
 
-    def find_current(self) -> Manifest | None:
-        """The manifest of the version in force, or None where nothing was published.
-
-        Raises:
-            StoreError: the store cannot be read.
-        """
-        pointer, _ = self._read_pointer()
-        return self.read_manifest(pointer.version) if pointer else None
-
     def read_manifest(self, version: str) -> Manifest:
         """The manifest of a version.
 
@@ -159,18 +150,22 @@ class Store(ABC):
             StoreError: it is missing, or the store cannot be read.
             BundleError: it is of another format.
         """
-        key = bundle_key(version, MANIFEST)
-        found = self._read(key)
-        if found is None:
-            raise StoreError(f"{self.uri}/{key} is missing. {NOT_WHOLE}")
-        return parse_manifest(found[0], f"{self.uri}/{key}")
+        return self._read_manifest(version)[0]
 
-    def publish(self, path: Path, progress: Progress | None = None, note: str = "") -> str:
+    def publish(
+        self,
+        path: Path,
+        progress: Progress | None = None,
+        note: str = "",
+        check: Callable[[Manifest], object] | None = None,
+    ) -> str:
         """Store the bundle in folder `path`, put it in force, and return its version.
 
         A version that is there already is verified, and never written again. `progress` is called
         from any thread with the number of bytes just stored, of all that the manifest lists.
-        `note` is kept with the version.
+        `note` is kept with the version. `check` is called with the manifest of another version
+        that is in force, before anything is stored; it may raise, and who replaces that version
+        meanwhile is not overwritten unseen.
 
         Raises:
             BundleError: the bundle is not whole.
@@ -178,6 +173,8 @@ class Store(ABC):
         """
         bundle = read_bundle(path)
         pointer, tag = self._read_pointer()
+        if check and pointer and pointer.version != bundle.manifest.version:
+            check(self.read_manifest(pointer.version))
         if self._read(bundle_key(bundle.manifest.version, MANIFEST)) is None:
             self._add(bundle, progress)
         published = self._find(bundle, note)
@@ -226,19 +223,23 @@ class Store(ABC):
                 f"Look at it, and repeat the command if {pointer.version} is to replace it."
             )
 
-    def _find(self, bundle: Bundle, note: str) -> Published:
-        key = bundle_key(bundle.manifest.version, MANIFEST)
+    def _read_manifest(self, version: str) -> tuple[Manifest, bytes]:
+        key = bundle_key(version, MANIFEST)
         found = self._read(key)
         if found is None:
             raise StoreError(f"{self.uri}/{key} is missing. {NOT_WHOLE}")
-        manifest = parse_manifest(found[0], f"{self.uri}/{key}")
+        return parse_manifest(found[0], f"{self.uri}/{key}"), found[0]
+
+    def _find(self, bundle: Bundle, note: str) -> Published:
+        manifest, content = self._read_manifest(bundle.manifest.version)
         # Exporting a model twice gives two manifests that differ in the time alone.
         if manifest != bundle.manifest.model_copy(update={"created": manifest.created}):
             raise StoreError(
-                f"{self.uri}/{key} says other things of the same files, and what is published "
+                f"{self.uri}/{bundle_key(manifest.version, MANIFEST)} says other things of the "
+                "same files, and what is published "
                 "never changes. Say it in the model card too, and export the bundle again."
             )
-        return Published(version=manifest.version, manifest_sha256=_sha256(found[0]), note=note)
+        return Published(version=manifest.version, manifest_sha256=_sha256(content), note=note)
 
     def _check(self, published: Published) -> None:
         with tempfile.TemporaryDirectory() as folder:

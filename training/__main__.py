@@ -6,7 +6,6 @@ import this module, do not wait for TensorFlow.
 
 import logging
 import sys
-from pathlib import Path
 
 import click
 from etils import epath
@@ -21,8 +20,6 @@ from training.train_command import augment_option, train
 
 _DATA = click.Path(path_type=epath.Path, file_okay=False)  # also gs://
 _FILE = click.Path(path_type=epath.Path, dir_okay=False)
-_FOLDER = click.Path(path_type=Path, file_okay=False)
-_EXISTING_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 
 
 @click.group()

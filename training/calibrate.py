@@ -32,14 +32,21 @@ def fit_calibration(oof: pd.DataFrame, data: str) -> Calibration:
     Raises:
         TrainingError: the logits do not rise with the target, so no slope can mend them.
     """
-    fit = LogisticRegression(C=np.inf).fit(oof[["logit"]].to_numpy(), oof["target"].to_numpy())
-    slope = float(fit.coef_[0, 0])
+    slope, intercept = _fit_line(oof["logit"].to_numpy(), oof["target"].to_numpy())
     if slope <= 0:
         raise TrainingError(
             f"Calibration: on {data} higher logits do not mean melanoma (slope {slope:.3g}). "
             "The model has learned nothing: train it longer or on more images."
         )
-    return Calibration(slope=slope, intercept=float(fit.intercept_[0]), fitted_on=data)
+    return Calibration(slope=slope, intercept=intercept, fitted_on=data)
+
+
+def _fit_line(
+    logit: NDArray[np.floating], target: NDArray[np.integer], shift: bool = True
+) -> tuple[float, float]:
+    """Slope and, with `shift`, intercept of the most likely sigmoid."""
+    fit = LogisticRegression(C=np.inf, fit_intercept=shift).fit(logit[:, None], target)
+    return float(fit.coef_[0, 0]), float(np.ravel(fit.intercept_)[0])
 
 
 def calibrate(logit: NDArray[np.floating], calibration: Calibration) -> NDArray[np.float64]:
@@ -78,13 +85,13 @@ _Fit = Callable[[NDArray[np.floating]], NDArray[np.floating]]
 
 
 def _fit_temperature(logit: NDArray[np.floating], target: NDArray[np.integer]) -> _Fit:
-    fit = LogisticRegression(C=np.inf, fit_intercept=False).fit(logit[:, None], target)
-    return lambda other: expit(fit.coef_[0, 0] * other)
+    slope, _ = _fit_line(logit, target, shift=False)
+    return lambda other: expit(slope * other)
 
 
 def _fit_platt(logit: NDArray[np.floating], target: NDArray[np.integer]) -> _Fit:
-    fit = LogisticRegression(C=np.inf).fit(logit[:, None], target)
-    return lambda other: expit(fit.coef_[0, 0] * other + fit.intercept_[0])
+    slope, intercept = _fit_line(logit, target)
+    return lambda other: expit(slope * other + intercept)
 
 
 def _fit_isotonic(logit: NDArray[np.floating], target: NDArray[np.integer]) -> _Fit:

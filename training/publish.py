@@ -31,11 +31,12 @@ def publish(
     """
     bundle = read_bundle(folder)
     check_golden(bundle)
-    store = open_store(uri)
-    current = store.find_current()
-    if current and current.version != bundle.manifest.version and not reason:
-        _check_as_good(bundle.manifest, current, test)
-    return store.publish(folder, progress, note=reason)
+
+    def check(current: Manifest) -> None:
+        if not reason:
+            _check_as_good(bundle.manifest, current, test)
+
+    return open_store(uri).publish(folder, progress, note=reason, check=check)
 
 
 def check_golden(bundle: Bundle) -> None:

@@ -20,7 +20,6 @@ from training.predict import orient, turn_back
 
 SIGNATURE = "serve"
 Precision = Literal["float32", "float16", "int8"]
-PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "int8")
 # Which of the eight orientations are averaged: the photo, its mirror image, both upside down, all.
 VIEWS = {1: (0,), 2: (0, 4), 4: (0, 2, 4, 6), 8: tuple(range(8))}
 # Where the network still tells how a picture looks, be it a lesion or not. Its last features keep

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from processing.bundle import CARD, FILES, MANIFEST, MODEL, BundleError
+from processing.bundle import CARD, FILES, MANIFEST, MODEL, BundleError, Manifest
 from processing.store import StoreError, fetch_bundle, open_store
 
 
@@ -137,6 +137,22 @@ def test_publisher_is_told_that_another_was_faster(uri, damage, drawn_bundle, tm
         store.publish(bundle.path, lambda _: damage(uri, "current.json", pointer))
 
     assert bundle.manifest.version in str(told.value)
+    assert store.read_pointer().version == other.manifest.version
+
+
+def test_who_publishes_after_the_check_is_not_overwritten(uri, drawn_bundle):
+    store = open_store(uri)
+    first = store.publish(drawn_bundle(model=b"1").path)
+    other = drawn_bundle(model=b"2")
+    checked: list[str] = []
+
+    def check(current: Manifest) -> None:
+        checked.append(current.version)
+        open_store(uri).publish(other.path)
+
+    with pytest.raises(StoreError, match="Someone else published"):
+        store.publish(drawn_bundle(model=b"3").path, check=check)
+    assert checked == [first]
     assert store.read_pointer().version == other.manifest.version
 
 
