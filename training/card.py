@@ -1,5 +1,8 @@
 """The model card, written from what was measured: nothing in it is typed by hand."""
 
+from pathlib import Path
+from typing import Any
+
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from processing.bundle import Description
@@ -41,6 +44,7 @@ def render_card(description: Description, evaluation: Evaluation) -> str:
                 f"{describe_source(k).title}: {n:,}" for k, n in training["data"]["sources"].items()
             ),
             "plural": TARGETS[description.label.name].plural,
+            "start": _describe_start(training["settings"]),
             "loss": _LOSSES[training["settings"]["loss"]["name"]],
             "schedule": _SCHEDULES[training["settings"]["schedule"]["name"]],
             "judgements": evaluation.judgements,
@@ -53,3 +57,12 @@ def render_card(description: Description, evaluation: Evaluation) -> str:
             "count": "{:,}".format,
         }
     )
+
+
+def _describe_start(settings: dict[str, Any]) -> str:
+    if earlier := settings["weights_run"]:
+        return (
+            f"those of {earlier['epochs']} epochs at {earlier['size']} px, which started from "
+            + _describe_start(earlier)
+        )
+    return f"`{Path(settings['weights']).name}`"

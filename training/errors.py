@@ -17,7 +17,7 @@ def list_differences(there: BaseModel, now: BaseModel) -> list[str]:
     differing = []
     for name, value in now:
         earlier = getattr(there, name)
-        if isinstance(value, BaseModel):
+        if isinstance(value, BaseModel) and isinstance(earlier, BaseModel):
             differing += [f"{name}.{each}" for each in list_differences(earlier, value)]
         elif earlier != value:
             differing.append(f"{name} {earlier} there, {value} now")

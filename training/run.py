@@ -39,7 +39,8 @@ class TrainSettings(BaseModel):
     data_sha256: str  # of its table of cases
     size: Annotated[int, Field(ge=32)]  # of the images trained on, pixels
     backbone: str
-    weights: str
+    weights: str  # to start from: a name, a file, or a run's folder, fold by fold
+    weights_run: "TrainSettings | None" = None  # that run's settings
     folds: Annotated[int, Field(ge=2)]
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)]  # over all devices

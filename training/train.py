@@ -3,7 +3,7 @@
 import logging
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,7 +76,10 @@ def cross_validate(
     if hardware.process == 0:
         check_run(run, settings, resume)
     # Before the run folder is made: weights that cannot be had should leave nothing behind.
-    build_model(settings.backbone, settings.size, settings.weights)
+    if settings.weights_run:
+        _check_start(settings, settings.weights_run, only_folds or splits)
+    else:
+        build_model(settings.backbone, settings.size, settings.weights)
     if hardware.process == 0:
         open_run(run, settings)
         note_environment(run, hardware.description, hardware.precision)
@@ -155,6 +158,28 @@ def _require_both_classes(split: Split) -> None:
                     f"Fold {split.fold} has no {name} image among those {what}. Give fewer "
                     "--folds, or other --extra or --omit."
                 )
+
+
+def _check_start(settings: TrainSettings, earlier: TrainSettings, folds: Iterable[int]) -> None:
+    """Check that each fold can start from its own of an earlier run, which saw no held-out image.
+
+    Raises:
+        TrainingError: the run has other data, folds or backbone, or has not finished a fold.
+    """
+    for name in ("backbone", "data_sha256", "folds"):
+        there, now = getattr(earlier, name), getattr(settings, name)
+        if there != now:
+            raise TrainingError(
+                f"--weights {settings.weights}: {name} {there} there, {now} now. Start from a run "
+                "of the same backbone, data and number of folds: another split would show a fold "
+                "the images that it is scored on."
+            )
+    for fold in folds:
+        if not (fold_folder(Path(settings.weights), fold) / OOF).exists():
+            raise TrainingError(
+                f"--weights {settings.weights} has not finished fold {fold}. Go on with "
+                f"python -m training train --run {settings.weights} --resume."
+            )
 
 
 class Job(NamedTuple):
@@ -241,11 +266,14 @@ def _build(job: Job) -> keras.Model:
         model = build_model(
             settings.backbone,
             settings.size,
-            settings.weights,
+            "none" if settings.weights_run else settings.weights,
             settings.dropout,
             settings.drop_connect,
             settings.diagnosis_weight > 0,
         )
+        if settings.weights_run:
+            start = fold_folder(Path(settings.weights), job.split.fold) / MODEL
+            _copy_weights(keras.models.load_model(start), model)
     if job.hardware.strategy:
         # As JAX does by itself: statistics of the whole batch, not of each device's part of it.
         for layer in model.layers:
@@ -337,11 +365,16 @@ def _copy_for_inference(settings: TrainSettings, model: keras.Model) -> keras.Mo
     """The same network in float32, without the second head."""
     policy = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_global_policy("float32")
-    copy = build_model(settings.backbone, settings.size, settings.weights)
+    copy = build_model(settings.backbone, settings.size, "none")
     keras.mixed_precision.set_global_policy(policy)
-    there = [layer for layer in model.layers if layer.weights]
-    for ours, theirs in zip([x for x in copy.layers if x.weights], there, strict=False):
+    _copy_weights(model, copy)
+    return copy
+
+
+def _copy_weights(source: keras.Model, target: keras.Model) -> None:
+    """Between networks that differ, if at all, in the second head, which comes last."""
+    layers = [[layer for layer in model.layers if layer.weights] for model in (source, target)]
+    for theirs, ours in zip(*layers, strict=False):
         ours.set_weights(theirs.get_weights())
         if isinstance(ours, keras.layers.Normalization):
             ours.finalize_state()
-    return copy

@@ -35,7 +35,7 @@ _RECIPE = [
         "--weights",
         default="imagenet",
         show_default=True,
-        help="imagenet, noisy-student, none, or a file.",
+        help="imagenet, noisy-student, none, a file, or a run, to start from fold by fold.",
     ),
     click.option("--size", type=click.IntRange(32), help="Pixels; default: the data's own."),
     click.option("--folds", type=click.IntRange(2), default=5, show_default=True),
@@ -242,7 +242,7 @@ def make_settings(
     from pydantic import ValidationError
 
     from training.augment import parse_strengths
-    from training.run import TrainSettings
+    from training.run import CONFIG, TrainSettings, read_settings
 
     values = dict(recipe)
     if values.get("size", 0) is None:
@@ -256,6 +256,9 @@ def make_settings(
     strengths = parse_strengths(values.pop("augment", ()))
     merged["augmentation"] = merged.get("augmentation", {}) | strengths
     merged |= values
+    start = Path(merged["weights"])
+    if "weights" in values and (start / CONFIG).exists():
+        merged["weights_run"] = read_settings(start)
     merged |= {"data": str(data.folder), "data_sha256": data.build.cases_sha256}
     try:
         return TrainSettings.model_validate(merged)

@@ -16,6 +16,7 @@ from training.model import build_model
 from training.run import RunMetrics, TrainSettings
 from training.schedules import Schedule
 from training.train import cross_validate, split_folds
+from training.train_command import make_settings
 
 
 def test_out_of_fold_predictions_are_of_the_held_out_shards_alone(run: Path, read: Data) -> None:
@@ -142,6 +143,56 @@ def test_the_averaged_weights_are_what_a_fold_keeps(
 
     last, averaged = train(0.0), train(0.5)
     assert any((a != b).any() for a, b in zip(last, averaged, strict=True))
+
+
+def test_a_fold_starts_from_its_own_of_an_earlier_run(
+    run: Path, train_settings: TrainSettings, read: Data, tmp_path: Path
+) -> None:
+    later = {"weights": str(run), "weights_run": train_settings, "epochs": 1}
+    still = {"freeze_epochs": 1, "averaged_share": 0.0, "diagnosis_weight": 0.5}
+    settings = train_settings.model_copy(update=later | still)
+    cross_validate(settings, read, tmp_path / "later", only_folds=[0])
+    start, model = (
+        keras.models.load_model(folder / "fold0" / "model.keras")
+        for folder in (run, tmp_path / "later")
+    )
+    for theirs, ours in zip(start.weights[:-2], model.weights[:-2], strict=True):
+        np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs), ours.path)
+    # The last layer, too, goes on from where it was: two frozen steps don't move it far.
+    theirs, ours = (np.asarray(each.weights[-2]) for each in (start, model))
+    assert np.corrcoef(theirs[:, 0], ours[:, 0])[0, 1] > 0.9
+
+
+def test_a_run_to_start_from_is_read_where_weights_names_one(
+    run: Path, read: Data, train_settings: TrainSettings
+) -> None:
+    assert make_settings(read, {"weights": str(run)}, train_settings).weights_run == train_settings
+    assert make_settings(read, {"weights": "none"}, train_settings).weights_run is None
+
+
+@pytest.mark.parametrize(
+    ("earlier", "folds", "complaint"),
+    [
+        ({"folds": 4}, [0], "folds 4 there, 2 now. Start from a run of the same"),
+        ({"data_sha256": "0" * 64}, [0], "data_sha256 0000"),
+        ({"backbone": "EfficientNetB0"}, [0], "backbone EfficientNetB0 there"),
+        ({}, [0, 1], "has not finished fold 1. Go on with"),
+    ],
+)
+def test_a_run_that_a_fold_cannot_start_from_is_refused(
+    run: Path,
+    train_settings: TrainSettings,
+    read: Data,
+    tmp_path: Path,
+    earlier: dict[str, object],
+    folds: list[int],
+    complaint: str,
+) -> None:
+    there = train_settings.model_copy(update=earlier)
+    settings = train_settings.model_copy(update={"weights": str(run), "weights_run": there})
+    with pytest.raises(TrainingError, match=complaint):
+        cross_validate(settings, read, tmp_path / "later", only_folds=folds)
+    assert not (tmp_path / "later").exists()
 
 
 def test_frozen_epochs_train_the_last_layer_alone(
