@@ -22,10 +22,11 @@ def wait_until():
 
 
 @pytest.fixture(autouse=True)
-def _own_settings(monkeypatch, tmp_path):
+def _own_settings(monkeypatch, tmp_path, served):
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("MODEL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MODEL_URI", str(served.path))
 
 
 @pytest.fixture
@@ -62,6 +63,18 @@ def embedded():
     return read_bundle(EMBEDDED_BUNDLE)
 
 
+@pytest.fixture(scope="session")
+def served(embedded, tmp_path_factory):
+    """The embedded model, but for its check for photos of no lesion: drawn lesions are none."""
+    return _copy(embedded, tmp_path_factory.mktemp("bundles") / "served", outliers=None)
+
+
+def _copy(bundle, path, files=None, **changes):
+    fields = bundle.manifest.model_dump(include=set(Description.model_fields)) | changes
+    contents = {file: (bundle.path / file).read_bytes() for file in FILES} | (files or {})
+    return write_bundle(path, Description.model_validate(fields), contents)
+
+
 def encode(pixels, kind="JPEG", **options):
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, kind, **options)
@@ -81,18 +94,16 @@ def small_photo():
 
 
 @pytest.fixture
-def make_bundle(embedded, tmp_path):
-    """The embedded bundle with other files or another description, and right hashes."""
+def make_bundle(served, tmp_path):
+    """`served` with other files or another description, and right hashes."""
 
     def make(name="bundle", files=None, **changes):
-        fields = embedded.manifest.model_dump(include=set(Description.model_fields)) | changes
-        contents = {file: (embedded.path / file).read_bytes() for file in FILES} | (files or {})
-        return write_bundle(tmp_path / name, Description.model_validate(fields), contents)
+        return _copy(served, tmp_path / name, files, **changes)
 
     return make
 
 
 @pytest.fixture(scope="session")
-def server(start_server):
-    """One server with the embedded model for all tests that only ask it."""
-    return start_server()
+def server(start_server, served):
+    """One server for all tests that only ask it."""
+    return start_server(MODEL_URI=str(served.path))

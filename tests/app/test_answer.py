@@ -10,8 +10,8 @@ from processing.image import ImageError, read_square
 
 
 @pytest.fixture
-def classifier(embedded):
-    return Classifier(embedded, threads=1)
+def classifier(served):
+    return Classifier(served, threads=1)
 
 
 def test_a_photo_is_judged_by_the_square_that_training_cut_too(classifier, photo):

@@ -20,38 +20,38 @@ def draw_squares(classifier, count):
     return np.stack([draw_lesion(seed, size, irregular=True) for seed in range(count)])
 
 
-def test_golden_images_get_their_probabilities(embedded):
-    images, expected = embedded.read_golden()
-    answers = Classifier(embedded, threads=2).classify(images)
+def test_golden_images_get_their_probabilities(served):
+    images, expected = served.read_golden()
+    answers = Classifier(served, threads=2).classify(images)
     assert [answer.probability for answer in answers] == pytest.approx(list(expected), abs=1e-3)
 
 
-def test_each_location_has_its_contribution(embedded):
-    classifier = Classifier(embedded, threads=1)
+def test_each_location_has_its_contribution(served):
+    classifier = Classifier(served, threads=1)
     (answer,) = classifier.classify(draw_squares(classifier, 1))
     assert answer.cam.ndim == 2
     assert np.isfinite(answer.cam).all()
 
 
 @pytest.mark.parametrize("shift", [0.0, 1e-6])
-def test_a_probability_at_the_threshold_is_malignant_and_below_is_not(embedded, make_bundle, shift):
-    classifier = Classifier(embedded, threads=1)
+def test_a_probability_at_the_threshold_is_malignant_and_below_is_not(served, make_bundle, shift):
+    classifier = Classifier(served, threads=1)
     squares = draw_squares(classifier, 1)
     probability = classifier.classify(squares)[0].probability
-    point = embedded.manifest.in_force.model_dump() | {"threshold": probability + shift}
+    point = served.manifest.in_force.model_dump() | {"threshold": probability + shift}
     changed = make_bundle(operating_points=[point], operating_point=point["name"])
     assert Classifier(changed, threads=1).classify(squares)[0].malignant is (shift == 0)
 
 
-def test_a_model_that_answers_its_golden_images_otherwise_is_refused(embedded, make_bundle):
-    images, probability = embedded.read_golden()
+def test_a_model_that_answers_its_golden_images_otherwise_is_refused(served, make_bundle):
+    images, probability = served.read_golden()
     other = make_bundle(files={"golden.npz": pack_golden(images, probability + 0.01)})
     with pytest.raises(BundleError, match="golden images with a difference"):
         Classifier(other, threads=1)
 
 
-def test_golden_probabilities_that_are_no_numbers_are_refused(embedded, make_bundle):
-    images, probability = embedded.read_golden()
+def test_golden_probabilities_that_are_no_numbers_are_refused(served, make_bundle):
+    images, probability = served.read_golden()
     other = make_bundle(files={"golden.npz": pack_golden(images, probability * np.nan)})
     with pytest.raises(BundleError, match="golden images"):
         Classifier(other, threads=1)
@@ -62,15 +62,15 @@ def test_a_file_that_is_no_graph_is_refused(make_bundle):
         Classifier(make_bundle(files={"model.tflite": b"no graph"}), threads=1)
 
 
-def test_a_manifest_of_another_input_size_is_refused(embedded, make_bundle):
-    size = embedded.manifest.input.size + 32
+def test_a_manifest_of_another_input_size_is_refused(served, make_bundle):
+    size = served.manifest.input.size + 32
     other = make_bundle(input={"size": size, "crop_fraction": 1.0})
     with pytest.raises((BundleError, ValueError)):
         Classifier(other, threads=1)
 
 
-def test_images_of_another_shape_or_type_are_a_mistake(embedded):
-    classifier = Classifier(embedded, threads=1)
+def test_images_of_another_shape_or_type_are_a_mistake(served):
+    classifier = Classifier(served, threads=1)
     squares = draw_squares(classifier, 1)
     with pytest.raises(ValueError, match="images must be"):
         classifier.classify(squares[:, 1:])
@@ -78,8 +78,8 @@ def test_images_of_another_shape_or_type_are_a_mistake(embedded):
         classifier.classify(squares.astype(float))
 
 
-def test_requests_at_once_do_not_disturb_each_other(embedded):
-    classifier = Classifier(embedded, threads=2)
+def test_requests_at_once_do_not_disturb_each_other(served):
+    classifier = Classifier(served, threads=2)
     squares = draw_squares(classifier, 8)
     alone = [classifier.classify(square[np.newaxis])[0].probability for square in squares]
     with ThreadPoolExecutor(8) as pool:

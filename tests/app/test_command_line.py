@@ -29,7 +29,7 @@ def folder(tmp_path, photo, small_photo):
     return folder
 
 
-def test_a_folder_is_classified_in_order_and_below(folder, embedded, post, photo):
+def test_a_folder_is_classified_in_order_and_below(folder, served, post, photo):
     result = classify(folder)
     assert result.exit_code == 0, result.stderr
     assert result.stdout.splitlines()[0].split(",") == COLUMNS
@@ -77,8 +77,8 @@ def test_unreadable_photos_get_a_row_and_an_exit_code(folder):
     assert "1 of 3 photos could not be read" in result.stderr
 
 
-def test_another_model_can_be_named(folder, make_bundle, embedded):
-    point = embedded.manifest.in_force.model_dump() | {"threshold": 0.0}
+def test_another_model_can_be_named(folder, make_bundle, served):
+    point = served.manifest.in_force.model_dump() | {"threshold": 0.0}
     bundle = make_bundle(operating_points=[point], operating_point=point["name"])
     rows = read(classify(folder / "b.jpg", "--model", bundle.path).stdout)
     assert rows[0]["label"] == "malignant"

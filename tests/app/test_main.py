@@ -19,12 +19,12 @@ def test_the_page_shows_the_form(client):
     assert "This is not a diagnosis" in page.text
 
 
-def test_predict_answers_in_json(post, photo, embedded):
+def test_predict_answers_in_json(post, photo, served):
     answer = post(photo)
     assert answer.status_code == 200
     assert answer.mimetype == "application/json"
     (image,) = answer.json["images"]
-    threshold = embedded.manifest.in_force.threshold
+    threshold = served.manifest.in_force.threshold
     assert 0 <= image["probability"] <= 1
     assert image["threshold"] == threshold
     assert image["label"] == ("malignant" if image["probability"] >= threshold else "benign")
@@ -32,39 +32,39 @@ def test_predict_answers_in_json(post, photo, embedded):
     assert image["reasons"] == []
 
 
-def test_the_answer_tells_which_model_gave_it(post, photo, embedded):
+def test_the_answer_tells_which_model_gave_it(post, photo, served):
     model = post(photo).json["model"]
-    point = embedded.manifest.in_force
-    assert model["version"] == embedded.manifest.version
-    assert model["label"]["covers"] == embedded.manifest.label.covers
+    point = served.manifest.in_force
+    assert model["version"] == served.manifest.version
+    assert model["label"]["covers"] == served.manifest.label.covers
     assert model["sensitivity"]["value"] == point.sensitivity.value
     assert model["specificity"]["value"] == point.specificity.value
 
 
-def test_the_probability_is_the_graphs_for_the_pixels_of_the_cut(post, photo, embedded):
-    wanted = embedded.manifest.input
+def test_the_probability_is_the_graphs_for_the_pixels_of_the_cut(post, photo, served):
+    wanted = served.manifest.input
     square = read_square(photo, size=wanted.size, crop_fraction=wanted.crop_fraction)
-    graph = Interpreter(str(embedded.model_path)).get_signature_runner("serve")
+    graph = Interpreter(str(served.model_path)).get_signature_runner("serve")
     (image,) = post(photo).json["images"]
     expected = graph(images=square.pixels[np.newaxis])["probability"][0]
     assert image["probability"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_predict_answers_with_the_page(post, photo, embedded):
+def test_predict_answers_with_the_page(post, photo, served):
     page = post(photo, headers={"Accept": "text/html"})
     assert page.status_code == 200
     assert page.mimetype == "text/html"
     assert re.search(r"Suspicious for|No sign of", page.text)
     assert "threshold" in page.text
     assert "This is not a diagnosis" in page.text
-    assert embedded.manifest.version[:12] in page.text
+    assert served.manifest.version[:12] in page.text
 
 
-def test_the_page_shows_the_square_that_the_model_saw(post, photo, embedded):
+def test_the_page_shows_the_square_that_the_model_saw(post, photo, served):
     page = post(photo, headers={"Accept": "text/html"}).text
     encoded = re.search(r"data:image/jpeg;base64,([^\"]+)", page)[1]
     shown = Image.open(io.BytesIO(base64.b64decode(encoded)))
-    assert shown.size == (embedded.manifest.input.size,) * 2
+    assert shown.size == (served.manifest.input.size,) * 2
 
 
 def test_who_states_no_preference_gets_the_page(post, photo):
@@ -99,9 +99,9 @@ def test_a_bad_photo_among_several_spoils_only_its_own_entry(post, photo):
     assert "Photo 1: Not a photo we can read" in page
 
 
-def test_the_model_page_shows_version_and_card(client, embedded):
+def test_the_model_page_shows_version_and_card(client, served):
     page = client.get("/model").text
-    assert embedded.manifest.version in page
+    assert served.manifest.version in page
     assert "<h2>Licence</h2>" in page
 
 
@@ -112,16 +112,16 @@ def test_the_model_page_does_not_obey_html_in_a_card(make_client, make_bundle):
     assert "<script>alert" not in page
 
 
-def test_the_manifest_is_given_as_json(client, embedded):
+def test_the_manifest_is_given_as_json(client, served):
     answer = client.get("/model", headers={"Accept": "application/json"})
-    assert answer.json == embedded.manifest.model_dump(mode="json")
+    assert answer.json == served.manifest.model_dump(mode="json")
 
 
-def test_health_and_readiness(client, embedded):
+def test_health_and_readiness(client, served):
     assert client.get("/healthz").status_code == 200
     ready = client.get("/readyz")
     assert ready.status_code == 200
-    assert embedded.manifest.version in ready.text
+    assert served.manifest.version in ready.text
 
 
 def test_a_real_photo_gets_an_answer(post):

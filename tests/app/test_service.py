@@ -51,9 +51,9 @@ def test_a_bundle_with_a_flipped_byte_is_not_served(
 
 
 def test_a_model_whose_golden_check_fails_is_not_served(
-    make_client, make_bundle, embedded, caplog, wait_for_failure
+    make_client, make_bundle, served, caplog, wait_for_failure
 ):
-    images, probability = embedded.read_golden()
+    images, probability = served.read_golden()
     golden = io.BytesIO()
     np.savez(golden, images=images, probability=1 - probability)
     bundle = make_bundle(files={"golden.npz": golden.getvalue()})

@@ -47,10 +47,10 @@ def test_a_wrong_setting_stops_the_start_with_a_plain_message(command):
     assert "Traceback" not in finished.stderr
 
 
-def test_gunicorn_serves_on_the_port_of_the_environment(server, embedded):
+def test_gunicorn_serves_on_the_port_of_the_environment(server, served):
     request = urllib.request.Request(f"{server}/model", headers={"Accept": "application/json"})
     with urllib.request.urlopen(request) as answer:
-        assert json.load(answer)["version"] == embedded.manifest.version
+        assert json.load(answer)["version"] == served.manifest.version
 
 
 def test_a_model_in_a_folder_is_served_by_several_workers(start_server, make_bundle):
