@@ -7,7 +7,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from processing.bundle import GOLDEN_TOLERANCE, Bundle, BundleError, Manifest
+from processing.bundle import Bundle, BundleError, Manifest
 
 _SIGNATURE = "serve"
 
@@ -50,7 +50,7 @@ class Classifier:
             raise BundleError(
                 f"{bundle.model_path} is not a graph that can be served: {error}"
             ) from error
-        self._check_golden()
+        bundle.check_golden(lambda images: np.array([x.probability for x in self.classify(images)]))
 
     def classify(self, images: NDArray[np.uint8]) -> list[Prediction]:
         """Predict for each of `images`: (N, S, S, 3) uint8, 0..255, RGB."""
@@ -69,14 +69,3 @@ class Classifier:
         probability = float(outputs["probability"][0])
         outlier = bool(self._outliers and outputs["distance"][0] > self._outliers.threshold)
         return Prediction(probability, probability >= self._threshold, outlier, outputs["cam"][0])
-
-    def _check_golden(self) -> None:
-        images, expected = self.bundle.read_golden()
-        answers = np.array([prediction.probability for prediction in self.classify(images)])
-        difference = float(np.abs(answers - expected).max())
-        if not difference <= GOLDEN_TOLERANCE:  # written so that NaN fails too
-            raise BundleError(
-                f"{self.bundle.path} answers its golden images with a difference of "
-                f"{difference:.2g} in probability; {GOLDEN_TOLERANCE:g} is allowed. "
-                "The model or the runtime is not the one that was exported: export it again."
-            )

@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -163,6 +163,24 @@ class Bundle:
         """Golden images (N, S, S, 3) and their probabilities (N,)."""
         with np.load(self.path / GOLDEN) as golden:
             return golden["images"], golden["probability"]
+
+    def check_golden(self, answer: Callable[[NDArray[np.uint8]], NDArray[np.floating]]) -> None:
+        """Compare what the graph gives for its golden images with what it gave when exported.
+
+        Args:
+            answer: runs the graph: images (N, S, S, 3) -> probabilities (N,).
+
+        Raises:
+            BundleError: they differ by more than `GOLDEN_TOLERANCE`.
+        """
+        images, expected = self.read_golden()
+        difference = float(np.abs(answer(images) - expected).max())
+        if not difference <= GOLDEN_TOLERANCE:  # written so that NaN fails too
+            raise BundleError(
+                f"{self.path} answers its golden images with a difference of {difference:.2g} in "
+                f"probability; {GOLDEN_TOLERANCE:g} is allowed. The model or the runtime is not "
+                "the one that was exported: export it again."
+            )
 
 
 def parse_manifest(data: bytes, where: object) -> Manifest:

@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = {"app", "config", "processing", "training"}
+ENVIRONMENT = ("environ", "getenv")
 READERS = ("read_settings", "Settings", "create_app")
 ENTRY_POINTS = {ROOT / "wsgi.py", ROOT / "gunicorn.conf.py"}
 
@@ -78,8 +79,10 @@ def reads_environment(node: ast.AST) -> bool:
     """Whether a statement outside of functions names os.environ or os.getenv, or reads settings."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
         return False
-    if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv"):
+    if isinstance(node, ast.Attribute) and node.attr in ENVIRONMENT:
         return True
+    if isinstance(node, ast.ImportFrom) and node.module == "os":
+        return any(alias.name in ENVIRONMENT for alias in node.names)
     if isinstance(node, ast.Call) and getattr(node.func, "id", None) in READERS:
         return True
     return any(reads_environment(child) for child in ast.iter_child_nodes(node))

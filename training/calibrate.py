@@ -1,7 +1,7 @@
 """Probabilities and thresholds, chosen on out-of-fold predictions alone."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -55,7 +55,8 @@ def calibrate(logit: NDArray[np.floating], calibration: Calibration) -> NDArray[
     return probability
 
 
-class CalibrationCheck(NamedTuple):
+@dataclass(frozen=True)
+class CalibrationCheck:
     """How well one way to calibrate does on folds that it was not fitted on."""
 
     way: str

@@ -1,6 +1,5 @@
 """The model card, written from what was measured: nothing in it is typed by hand."""
 
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -9,6 +8,7 @@ from processing.bundle import Description
 from training.evaluate import Evaluation
 from training.metrics import INTERVAL_METHOD, PROPORTION_METHOD
 from training.run import render_estimate
+from training.served import CHECKED_IMAGES
 from training.vocabulary import TARGETS, describe_source
 
 _LOSSES = {
@@ -51,6 +51,8 @@ def render_card(description: Description, evaluation: Evaluation) -> str:
             "calibrations": evaluation.calibrations,
             "nonlesions": evaluation.nonlesions,
             "precision_checks": evaluation.precision_checks,
+            "keras_difference": evaluation.keras_difference,
+            "checked_images": CHECKED_IMAGES,
             "interval_method": INTERVAL_METHOD,
             "proportion_method": PROPORTION_METHOD,
             "estimate": render_estimate,
@@ -65,4 +67,4 @@ def _describe_start(settings: dict[str, Any]) -> str:
             f"those of {earlier['epochs']} epochs at {earlier['size']} px, which started from "
             + _describe_start(earlier)
         )
-    return f"`{Path(settings['weights']).name}`"
+    return f"`{settings['weights']}`"

@@ -1,6 +1,7 @@
 """Runs that differ in loss, schedule and batch size, compared on the very same images."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -196,7 +197,7 @@ def write_comparison(comparison: Comparison, out: Path) -> None:
     """Write a CSV file with a row for each run; what the reference lacks is empty."""
     rows = []
     for row in comparison.rows:
-        difference = row.difference._asdict() if row.difference else {}
+        difference = asdict(row.difference) if row.difference else {}
         rows.append(
             {
                 "run": row.combination.name,

@@ -67,6 +67,7 @@ class Evaluation(_Part):
     folds: int
     precision: Precision
     views: int
+    keras_difference: float  # of the graph in float32, on `CHECKED_IMAGES` training images
     operating_points: tuple[OperatingPoint, ...]
     operating_point: str  # the one in force
     calibrations: tuple[CalibrationCheck, ...]
@@ -130,6 +131,7 @@ def evaluate_run(
         folds=folds,
         precision=precision,
         views=views,
+        keras_difference=served.keras_difference,
         operating_points=served.points,
         operating_point=IN_FORCE,
         calibrations=tuple(compare_calibrations(served.oof)),
@@ -159,11 +161,10 @@ def check_precision(
         TrainingError: on one of them it differs by `REDUCED_TOLERANCE` or more.
     """
     checks = []
-    model = served.graph.convert("float32")
     for test in tests:
         name = name_test(test)
         _log.info("%s in float32", name)
-        exact = predict_test(served, test, model)
+        exact = predict_test(served, test, served.float32)
         areas = [
             auc(table["target"], table["logit"], table["group"]).value
             for table in (exact, predictions[name])

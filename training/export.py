@@ -29,6 +29,7 @@ from training.card import render_card
 from training.evaluate import Evaluated, Evaluation, evaluate_run
 from training.judge import Judgement
 from training.metrics import INTERVAL_METHOD, PROPORTION_METHOD
+from training.run import TrainSettings
 from training.served import Served
 from training.serving_graph import Precision, run_litert
 from training.vocabulary import LICENCE, TARGETS, describe_source
@@ -134,7 +135,7 @@ def _list_metrics(judgement: Judgement, in_force: str) -> list[Metric]:
 
 def _describe_training(served: Served) -> dict[str, Any]:
     return {
-        "settings": served.settings.model_dump(mode="json", exclude={"data", "data_sha256"}),
+        "settings": _describe_settings(served.settings),
         "folds_averaged": served.settings.folds,
         "views_averaged": served.views,
         "precision": served.precision,
@@ -143,4 +144,14 @@ def _describe_training(served: Served) -> dict[str, Any]:
         ),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
+    }
+
+
+def _describe_settings(settings: TrainSettings) -> dict[str, Any]:
+    """Without this machine's paths."""
+    earlier = settings.weights_run
+    described = settings.model_dump(mode="json", exclude={"data", "data_sha256", "weights_run"})
+    return described | {
+        "weights": Path(settings.weights).name,
+        "weights_run": earlier and _describe_settings(earlier),
     }

@@ -1,7 +1,8 @@
 """AUC, sensitivity and specificity with their intervals, and the difference of two AUCs."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,7 +16,8 @@ INTERVAL_METHOD = f"percentile bootstrap over patients or lesions, {RESAMPLES} r
 PROPORTION_METHOD = "Wilson score of the effective number of images, over patients or lesions"
 
 
-class Difference(NamedTuple):
+@dataclass(frozen=True)
+class Difference:
     """One AUC less another, -1..1, with its interval."""
 
     value: float
@@ -96,7 +98,8 @@ def auc_difference(
     return Difference(difference(), *_limits(draws, level))
 
 
-class DeLong(NamedTuple):
+@dataclass(frozen=True)
+class DeLong:
     """One AUC less another, its interval and the two-sided p value of no difference."""
 
     value: float

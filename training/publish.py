@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
 
-from processing.bundle import GOLDEN_TOLERANCE, Bundle, Manifest, Metric, read_bundle
+from processing.bundle import Bundle, BundleError, Manifest, Metric, read_bundle
 from processing.store import Pointer, open_store
 from training.errors import TrainingError
 
@@ -26,7 +27,8 @@ def publish(
             kept with the version. "": it must be as good.
 
     Raises:
-        TrainingError: the graph does not give its golden answers, or the AUC is lower.
+        TrainingError: the AUC is lower, or not known.
+        BundleError: the graph does not give its golden answers.
         BundleError, StoreError: as `processing.store.Store.publish`.
     """
     bundle = read_bundle(folder)
@@ -40,25 +42,22 @@ def publish(
 
 
 def check_golden(bundle: Bundle) -> None:
-    """Compare what the graph gives for its golden images with what it gave when it was exported.
+    """Check that the graph can be run here and gives its golden answers.
 
     Raises:
-        TrainingError: it cannot be run, or differs.
+        BundleError: it cannot, or does not.
     """
-    images, expected = bundle.read_golden()
-    try:
+
+    def answer(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         serve = Interpreter(str(bundle.model_path)).get_signature_runner()
-        answers = [serve(images=image[None])["probability"][0] for image in images]
+        return np.array([serve(images=image[None])["probability"][0] for image in images])
+
+    try:
+        bundle.check_golden(answer)
     except (ValueError, RuntimeError, KeyError) as error:
-        raise TrainingError(
+        raise BundleError(
             f"{bundle.model_path} is not a graph that can be served: {error}. Export it again."
         ) from error
-    difference = np.abs(np.array(answers) - expected).max()
-    if not difference <= GOLDEN_TOLERANCE:
-        raise TrainingError(
-            f"{bundle.path} answers its golden images with a difference of {difference:.2g} in "
-            f"probability; {GOLDEN_TOLERANCE:g} is allowed. Export it again."
-        )
 
 
 def _check_as_good(new: Manifest, current: Manifest, test: str | None) -> None:

@@ -15,6 +15,8 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from processing.bundle import GOLDEN_TOLERANCE
+from training.errors import TrainingError
 from training.outliers import Normal
 from training.predict import orient, turn_back
 
@@ -117,6 +119,32 @@ class ServingGraph:
                 return _quantize(converter, images)
             converted: bytes = converter.convert()
         return converted
+
+    def compare(
+        self, converted: bytes, images: NDArray[np.uint8], thresholds: Sequence[float]
+    ) -> float:
+        """The largest difference in probability of a converted form from Keras's.
+
+        Args:
+            images: (N, S, S, 3).
+            thresholds: on the probability.
+
+        Raises:
+            TrainingError: it is above `GOLDEN_TOLERANCE`, or an image falls on another side of a
+                threshold.
+        """
+        expected = self.serve(tf.constant(images))["probability"].numpy()
+        given = run_litert(converted, images, len(images))["probability"]
+        difference = float(np.abs(given - expected).max())
+        limits = np.reshape(thresholds, (-1, 1))
+        otherwise = ((given >= limits) != (expected >= limits)).any(axis=0).sum()
+        if not difference <= GOLDEN_TOLERANCE or otherwise:
+            raise TrainingError(
+                f"The converted graph differs from Keras by up to {difference:.2g} in probability "
+                f"on {len(images)} images and decides {otherwise} of them otherwise; at most "
+                f"{GOLDEN_TOLERANCE} and none is allowed. Nothing was written."
+            )
+        return difference
 
 
 def _give_inner_outputs(model: keras.Model, embedding: bool) -> keras.Model:

@@ -13,6 +13,7 @@ from processing.bundle import (
     GOLDEN,
     MODEL,
     Bundle,
+    BundleError,
     Description,
     Estimate,
     Metric,
@@ -144,7 +145,7 @@ def test_a_bundle_that_fails_its_golden_check_is_not_published(
     contents = {name: (bundle.path / name).read_bytes() for name in FILES}
     contents[file] = spoil(bundle)
     spoilt = write_bundle(tmp_path / "spoilt", describe(bundle), contents)
-    with pytest.raises(TrainingError, match=message):
+    with pytest.raises(BundleError, match=message):
         ship(spoilt, str(store))
     assert not list(store.iterdir())
 

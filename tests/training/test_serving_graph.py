@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from processing.drawing import draw_lesion
+from training.errors import TrainingError
 from training.outliers import Normal, measure_distance
 from training.serving_graph import VIEWS, ServingGraph, run_litert
 
@@ -35,6 +36,23 @@ def test_folds_and_views_are_averaged(models: list[keras.Model], views: int) -> 
     answers = run_litert(graph.convert("float32"), IMAGES, len(IMAGES))
     assert answers["logit"] == pytest.approx(expected, abs=1e-3)
     assert answers["probability"] == pytest.approx(1 / (1 + np.exp(1 - expected / 2)), abs=1e-4)
+
+
+def test_a_converted_form_that_answers_or_decides_otherwise_is_refused(
+    models: list[keras.Model],
+) -> None:
+    graph = ServingGraph(models[:1])
+    converted = graph.convert("float32")
+    probability = run_litert(converted, IMAGES, len(IMAGES))["probability"]
+    assert graph.compare(converted, IMAGES, [0.5]) < 1e-4
+    shifted = ServingGraph(models[:1], intercept=0.02)
+    with pytest.raises(TrainingError, match=r"differs .* by up to 0.00\d+ in .* on 8 images"):
+        shifted.compare(converted, IMAGES, [0.99])
+    # Within the tolerance, but on the other side of a threshold that lies between.
+    shifted = ServingGraph(models[:1], intercept=0.002)
+    between = float(probability[0] + 1e-3 * probability[0] * (1 - probability[0]))
+    with pytest.raises(TrainingError, match="decides 1 of them otherwise"):
+        shifted.compare(converted, IMAGES, [0.99, between])
 
 
 def test_the_map_of_eight_views_turns_with_the_photo(models: list[keras.Model]) -> None:
