@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from app.classifier import Classifier
-from processing.bundle import BundleError, Estimate, Outliers
+from processing.bundle import BundleError
 from processing.drawing import draw_lesion
 
 
@@ -86,11 +86,3 @@ def test_requests_at_once_do_not_disturb_each_other(served):
         for _ in range(5):
             together = pool.map(lambda square: classifier.classify(square[np.newaxis])[0], squares)
             assert [answer.probability for answer in together] == pytest.approx(alone, abs=1e-5)
-
-
-def test_a_graph_without_the_distance_that_its_manifest_needs_is_refused(make_bundle):
-    outliers = Outliers(
-        threshold=1.0, refused=Estimate(value=0.02, low=0, high=1), measured_on="none"
-    )
-    with pytest.raises(BundleError, match="not a graph that can be served"):
-        Classifier(make_bundle(outliers=outliers), threads=1)

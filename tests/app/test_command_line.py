@@ -10,8 +10,15 @@ from app.__main__ import main
 COLUMNS = ["image", "probability", "label", "assessable", "reasons"]
 
 
-def classify(*arguments):
-    return CliRunner().invoke(main, ["classify", *map(str, arguments)])
+@pytest.fixture
+def classify(served):
+    """Run the command, on `served` where no other model is named."""
+
+    def run(*arguments):
+        named = () if "--model" in arguments else ("--model", served.path)
+        return CliRunner().invoke(main, ["classify", *map(str, (*arguments, *named))])
+
+    return run
 
 
 def read(text):
@@ -29,7 +36,7 @@ def folder(tmp_path, photo, small_photo):
     return folder
 
 
-def test_a_folder_is_classified_in_order_and_below(folder, served, post, photo):
+def test_a_folder_is_classified_in_order_and_below(classify, folder, served, post, photo):
     result = classify(folder)
     assert result.exit_code == 0, result.stderr
     assert result.stdout.splitlines()[0].split(",") == COLUMNS
@@ -48,7 +55,7 @@ def test_a_folder_is_classified_in_order_and_below(folder, served, post, photo):
     assert "1 files are not photos" in result.stderr
 
 
-def test_files_are_named_as_they_were_given(folder):
+def test_files_are_named_as_they_were_given(classify, folder):
     given = [folder / "b.jpg", folder / "below"]
     rows = read(classify(*given).stdout)
     assert [row["image"] for row in rows] == [
@@ -57,7 +64,7 @@ def test_files_are_named_as_they_were_given(folder):
     ]
 
 
-def test_the_table_is_written_to_a_file(folder, tmp_path):
+def test_the_table_is_written_to_a_file(classify, folder, tmp_path):
     table = tmp_path / "out.csv"
     result = classify(folder, "--csv", table)
     assert result.exit_code == 0
@@ -66,7 +73,7 @@ def test_the_table_is_written_to_a_file(folder, tmp_path):
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
 
 
-def test_unreadable_photos_get_a_row_and_an_exit_code(folder):
+def test_unreadable_photos_get_a_row_and_an_exit_code(classify, folder):
     (folder / "b.jpg").write_bytes(b"no image")
     result = classify(folder)
     assert result.exit_code == 1
@@ -77,7 +84,7 @@ def test_unreadable_photos_get_a_row_and_an_exit_code(folder):
     assert "1 of 3 photos could not be read" in result.stderr
 
 
-def test_another_model_can_be_named(folder, make_bundle, served):
+def test_another_model_can_be_named(classify, folder, make_bundle, served):
     point = served.manifest.in_force.model_dump() | {"threshold": 0.0}
     bundle = make_bundle(operating_points=[point], operating_point=point["name"])
     rows = read(classify(folder / "b.jpg", "--model", bundle.path).stdout)
@@ -93,7 +100,7 @@ def test_another_model_can_be_named(folder, make_bundle, served):
         (("empty",), "No photos"),
     ],
 )
-def test_what_cannot_work_is_told_before_any_work(monkeypatch, folder, arguments, says):
+def test_what_cannot_work_is_told_before_any_work(classify, monkeypatch, folder, arguments, says):
     monkeypatch.chdir(folder)
     (folder / "empty").mkdir()
     result = classify(*arguments)
@@ -103,7 +110,7 @@ def test_what_cannot_work_is_told_before_any_work(monkeypatch, folder, arguments
     assert not isinstance(result.exception, (ValueError, OSError))
 
 
-def test_a_damaged_model_is_named(folder, make_bundle):
+def test_a_damaged_model_is_named(classify, folder, make_bundle):
     bundle = make_bundle()
     shutil.copy(folder / "b.jpg", bundle.path / "model.tflite")
     result = classify(folder, "--model", bundle.path)
