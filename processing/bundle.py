@@ -2,7 +2,7 @@
 
 manifest.json   what the model is, how it was measured, SHA-256 of the other files
 model.tflite    (B, S, S, 3) uint8 RGB -> probability, logit, distance (B,), cam (B, h, w),
-                embedding (B, D)
+                embedding (B, D), by_view (B, V): the probability of each orientation averaged
 golden.npz      images and the probabilities that the graph must give for them
 MODEL_CARD.md   the same for people
 """

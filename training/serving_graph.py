@@ -34,15 +34,16 @@ _KEPT_STAGES = ("stem", "block1", "block2")
 _KEPT_FLOAT = [
     "MEAN", "FULLY_CONNECTED", "BATCH_MATMUL", "LOGISTIC", "CONCATENATION", "SPLIT",
     "STRIDED_SLICE", "SUB", "MUL", "DIV", "SQUARE", "SQUARED_DIFFERENCE", "SUM", "ADD_N",
-    "TRANSPOSE", "RESHAPE", "REVERSE_V2",
+    "TRANSPOSE", "RESHAPE", "REVERSE_V2", "PACK",
 ]  # fmt: skip
 
 
 class ServingGraph:
     """What the bundle's graph does.
 
-    (B, S, S, 3) uint8 RGB -> probability (B,), logit (B,), cam (B, h, w), embedding (B, D), and
-    distance (B,) of the embedding from those of training images.
+    (B, S, S, 3) uint8 RGB -> probability (B,), logit (B,), by_view (B, V), what each orientation's
+    probability is alone, cam (B, h, w), embedding (B, D), and distance (B,) of the embedding from
+    those of training images.
     """
 
     def __init__(
@@ -86,10 +87,12 @@ class ServingGraph:
             ]
             if "embedding" in outputs:
                 embedding = _mean(tf.split(outputs["embedding"], views))
+        by_view = tf.stack([_mean(logits[view::views]) for view in range(views)], 1)
         logit = _mean(logits)
         answer = {
-            "probability": tf.sigmoid(self._slope * logit + self._intercept),
+            "probability": self._calibrate(logit),
             "logit": logit,
+            "by_view": self._calibrate(by_view),
             "cam": self._slope * _mean(maps),
             "embedding": embedding,
         }
@@ -97,6 +100,9 @@ class ServingGraph:
             whitened = tf.matmul(embedding - self._normal.mean, self._normal.whitening)
             answer["distance"] = tf.reduce_mean(tf.square(whitened), 1)
         return answer
+
+    def _calibrate(self, logit: tf.Tensor) -> tf.Tensor:
+        return tf.sigmoid(self._slope * logit + self._intercept)
 
     def convert(self, precision: Precision, images: NDArray[np.uint8] | None = None) -> bytes:
         """LiteRT's form.

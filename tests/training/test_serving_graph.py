@@ -38,6 +38,12 @@ def test_folds_and_views_are_averaged(models: list[keras.Model], views: int) -> 
     answers = run_litert(graph.convert("float32"), IMAGES, len(IMAGES))
     assert answers["logit"] == pytest.approx(expected, abs=1e-3)
     assert answers["probability"] == pytest.approx(1 / (1 + np.exp(1 - expected / 2)), abs=1e-4)
+    by_view = answers["by_view"]
+    assert by_view.shape == (len(IMAGES), views)
+    logits = 2 * (np.log(by_view / (1 - by_view)) + 1)
+    assert logits.mean(axis=1) == pytest.approx(expected, abs=1e-3)
+    alone = graph.serve(np.ascontiguousarray(oriented(IMAGES, VIEWS[views][-1])))["by_view"].numpy()
+    assert alone[:, 0] == pytest.approx(by_view[:, -1], abs=1e-4)
 
 
 def test_a_converted_form_that_answers_or_decides_otherwise_is_refused(
