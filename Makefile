@@ -14,7 +14,7 @@ FIRST := --size 128 --epochs 10 --seed 1
 LAST := --epochs 6 --learning-rate 2e-4 --seed 2 --weights $(RUNS)/model128
 SERVED := --precision int8 --views 2
 
-.PHONY: run test lint bench model browser clean
+.PHONY: run test lint bench model translations browser clean
 
 run: $(SERVING)/.installed  ## serve http://127.0.0.1:8000 with the model the repository carries
 	$(SERVING)/bin/gunicorn wsgi:app
@@ -59,6 +59,15 @@ $(RUNS)/.exported: $(RUNS)/.trained
 	$(TRAINING) export --run $(RUNS)/model --test $(RUNS)/test17 $(SERVED) \
 	  --out $(RUNS)/model.bundle --report $(RUNS)/model.report
 	@touch $@
+
+# Texts that are new or changed are left empty in each language's messages.po; run it again then.
+BABEL := $(DEV)/bin/pybabel -q
+translations: $(DEV)/.installed  ## bring the page's texts to the translators' files, and back
+	$(BABEL) extract --no-location --omit-header -F pyproject.toml -o .messages.pot .
+	for language in app/translations/*; do $(BABEL) update --no-fuzzy-matching --ignore-obsolete \
+	  --omit-header -w 100 -i .messages.pot -d app/translations -l $$(basename $$language) || exit 1; done
+	$(BABEL) compile --use-fuzzy -d app/translations
+	rm .messages.pot
 
 # Debian and Ubuntu carry a browser; elsewhere the page's tests skip and say so.
 browser:

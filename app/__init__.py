@@ -5,8 +5,9 @@ import os
 import sys
 
 from flask import Flask
+from flask_cors import CORS
 
-from app import errors, headers, main, page
+from app import errors, headers, languages, main, page, request_id, uploads
 from app.queue import Queue
 from app.sentry import start_sentry
 from app.service import ModelInService
@@ -35,10 +36,15 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask(__name__)
     app.request_class = InMemoryRequest
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes
+    app.config["MAX_FORM_PARTS"] = uploads.MAX_PARTS
     app.jinja_env.filters.update(page.FILTERS)
+    languages.register(app)
+    request_id.register(app)
     app.register_blueprint(main.blueprint)
     errors.register(app)
     headers.register(app)
+    if settings.cors_origins:
+        CORS(app, origins=settings.cors_origins, expose_headers=[request_id.HEADER, "Retry-After"])
     threads = max(1, min((os.cpu_count() or 1) // settings.web_concurrency, _MAX_INFERENCE_THREADS))
     service = ModelInService(settings, threads=threads)
     app.extensions["model_in_service"] = service

@@ -7,10 +7,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from app.classifier import Classifier
-from processing.image import Square, read_square
+from app.classifier import Classifier, Range
+from app.quality import Fault, find_faults
+from processing.image import read_square
 
-Reason = Literal["too_small", "not_a_lesion"]
+Reason = Literal[Fault, "not_a_lesion"]
+Label = Literal["malignant", "benign"]
 
 # A large PNG takes 150 MB and more while it is decoded, and a small host has 512: one at a time.
 _decoding = threading.Lock()
@@ -23,7 +25,9 @@ class Answer:
     square: NDArray[np.uint8]  # (S, S, 3), what the model saw
     reasons: tuple[Reason, ...]  # why it cannot be judged; empty where it can
     probability: float | None  # what the model says all the same; None where it was not asked
-    label: Literal["malignant", "benign"] | None
+    label: Label | None
+    stability: Range | None  # over the photo's orientations; None where it was not asked for
+    uncertain: bool  # some orientations reach the threshold and others don't
     cam: NDArray[np.float32] | None  # (h, w), what each location adds to the logit
 
     @property
@@ -32,8 +36,11 @@ class Answer:
         return not self.reasons
 
 
-def answer_photo(data: bytes, classifier: Classifier) -> Answer:
+def answer_photo(data: bytes, classifier: Classifier, *, stability: bool = False) -> Answer:
     """Decode, cut and classify one photo.
+
+    Args:
+        stability: also look at it in all its orientations, which takes some times as long.
 
     Raises:
         ImageError: the photo cannot be read.
@@ -41,15 +48,21 @@ def answer_photo(data: bytes, classifier: Classifier) -> Answer:
     wanted = classifier.manifest.input
     with _decoding:
         square = read_square(data, size=wanted.size, crop_fraction=wanted.crop_fraction)
-    if _is_too_small(square, wanted.size, wanted.crop_fraction):
-        return Answer(square.pixels, ("too_small",), None, None, None)
-    prediction = classifier.classify(square.pixels[np.newaxis])[0]
-    if prediction.outlier:
-        return Answer(square.pixels, ("not_a_lesion",), prediction.probability, None, None)
-    label: Literal["malignant", "benign"] = "malignant" if prediction.malignant else "benign"
-    return Answer(square.pixels, (), prediction.probability, label, prediction.cam)
-
-
-def _is_too_small(square: Square, size: int, crop_fraction: float) -> bool:
-    """Whether more than half of each side of the model's input would be made up by enlarging."""
-    return crop_fraction * min(square.width, square.height) < size / 2
+    pixels = square.pixels
+    faults = find_faults(pixels, square.width, square.height, wanted.crop_fraction)
+    if "too_small" in faults:
+        return Answer(pixels, faults, None, None, None, False, None)
+    prediction = classifier.classify(pixels[np.newaxis])[0]
+    reasons: tuple[Reason, ...] = (*faults, "not_a_lesion") if prediction.outlier else faults
+    if reasons:
+        return Answer(pixels, reasons, prediction.probability, None, None, False, None)
+    seen = classifier.measure_stability(pixels, prediction) if stability else None
+    return Answer(
+        pixels,
+        (),
+        prediction.probability,
+        "malignant" if prediction.malignant else "benign",
+        seen,
+        seen is not None and seen.low < classifier.manifest.in_force.threshold <= seen.high,
+        prediction.cam,
+    )

@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from processing.bundle import Bundle, BundleError, Manifest
 
 _SIGNATURE = "serve"
+_ORIENTATIONS = 8  # four quarter turns, and the same of the mirror image
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,15 @@ class Prediction:
     probability: float  # calibrated, 0..1
     malignant: bool  # the probability reaches the threshold in force
     outlier: bool  # unlike all that the model has learned from: no lesion
+    by_view: NDArray[np.float32]  # (V,), the probability of each orientation that was averaged
     cam: NDArray[np.float32]  # (h, w), what each location adds to the logit
+
+
+class Range(NamedTuple):
+    """Lowest and highest."""
+
+    low: float
+    high: float
 
 
 class Classifier:
@@ -62,10 +72,35 @@ class Classifier:
             )
         return [self._classify_one(image) for image in images]
 
+    def measure_stability(self, image: NDArray[np.uint8], first: Prediction) -> Range:
+        """Lowest and highest probability over the eight orientations of a square.
+
+        Args:
+            image: (S, S, 3) uint8.
+            first: what `classify` said of it.
+        """
+        by_view = [first.by_view]
+        # The graph averages V of the eight, which are one of each 8 / V: itself, its mirror image,
+        # both upside down, all. Turns give the rest, and mirrored ones where it mirrors none.
+        for mirrored in (False, True) if len(first.by_view) == 1 else (False,):
+            for turns in range(max(1, _ORIENTATIONS // max(2, len(first.by_view)))):
+                if mirrored or turns:
+                    turned = np.rot90(image[:, ::-1] if mirrored else image, turns)
+                    by_view.append(self._classify_one(np.ascontiguousarray(turned)).by_view)
+        values = np.concatenate(by_view)
+        return Range(float(values.min()), float(values.max()))
+
     def _classify_one(self, image: NDArray[np.uint8]) -> Prediction:
         with self._lock:
             # Of one image always: another batch size would make the runtime plan its memory anew.
             outputs = self._run(images=image[np.newaxis])
         probability = float(outputs["probability"][0])
         outlier = bool(self._outliers and outputs["distance"][0] > self._outliers.threshold)
-        return Prediction(probability, probability >= self._threshold, outlier, outputs["cam"][0])
+        return Prediction(
+            probability,
+            probability >= self._threshold,
+            outlier,
+            # Graphs of earlier exports don't tell.
+            outputs["by_view"][0] if "by_view" in outputs else outputs["probability"],
+            outputs["cam"][0],
+        )

@@ -1,12 +1,16 @@
 """Every fault, answered in one place: as `application/problem+json` (RFC 9457) or on the page."""
 
 import logging
-from dataclasses import asdict, dataclass
 from http import HTTPStatus
+from typing import NamedTuple
 
-from flask import Flask, Response, current_app, json, make_response, request
+from flask import Flask, Response, current_app, g, make_response, request
+from flask_babel import gettext, lazy_gettext
+from flask_babel.speaklater import LazyString
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from app.api import Problem
+from app.languages import translate
 from app.page import render_page, wants_json
 from app.queue import BusyError
 from app.service import ModelUnavailableError
@@ -16,44 +20,60 @@ from processing.image import ImageError, TooManyPixelsError, UnsupportedImageErr
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Problem:
-    """The members of RFC 9457. `type` is stable: clients may rely on it."""
+class Kind(NamedTuple):
+    """A kind of fault that programs can tell by its type."""
 
-    type: str
-    title: str
+    error: type[Exception]
     status: int
-    detail: str
+    type: str
+    title: LazyString
 
 
+_ = lazy_gettext
 # The first class that fits decides. What is not listed is a plain HTTP status: "about:blank".
-_KINDS: tuple[tuple[type[Exception], int, str, str], ...] = (
-    (NoImageError, 400, "/problems/image-missing", "No photo was sent"),
-    (TooManyImagesError, 400, "/problems/too-many-images", "Too many photos at once"),
-    (UnsupportedImageError, 415, "/problems/image-unsupported", "Not a photo we can read"),
-    (TooManyPixelsError, 413, "/problems/image-too-large", "The photo is too large"),
-    (ImageError, 400, "/problems/image-broken", "The photo is damaged"),
-    (RequestEntityTooLarge, 413, "/problems/upload-too-large", "The upload is too large"),
-    (BusyError, 503, "/problems/busy", "Busy right now"),
-    (ModelUnavailableError, 503, "/problems/model-unavailable", "Not ready yet"),
+KINDS = (
+    Kind(NoImageError, 400, "/problems/image-missing", _("No photo was sent")),
+    Kind(TooManyImagesError, 400, "/problems/too-many-images", _("Too many photos at once")),
+    Kind(UnsupportedImageError, 415, "/problems/image-unsupported", _("Not a photo we can read")),
+    Kind(TooManyPixelsError, 413, "/problems/image-too-large", _("The photo is too large")),
+    Kind(ImageError, 400, "/problems/image-broken", _("The photo is damaged")),
+    Kind(RequestEntityTooLarge, 413, "/problems/upload-too-large", _("The upload is too large")),
+    Kind(BusyError, 503, "/problems/busy", _("Busy right now")),
+    Kind(ModelUnavailableError, 503, "/problems/model-unavailable", _("Not ready yet")),
 )
-_OUR_FAULT = "Something went wrong on our side. Your photo was not kept. Try again later."
 
 
 def describe_problem(error: Exception) -> Problem:
-    """The problem that an exception stands for."""
-    for kind, status, type_, title in _KINDS:
-        if isinstance(error, kind):
-            return Problem(type_, title, status, _detail(error))
+    """The problem that an exception stands for, in the language of the request."""
+    for kind in KINDS:
+        if isinstance(error, kind.error):
+            return _make(kind.type, str(kind.title), kind.status, _detail(error))
     code = error.code if isinstance(error, HTTPException) and error.code else 500
-    detail = _OUR_FAULT if code >= 500 else _detail(error)
-    return Problem("about:blank", HTTPStatus(code).phrase, code, detail)
+    if code >= 500:
+        detail = gettext(
+            "Something went wrong on our side. Your photo was not kept. Try again later."
+        )
+    elif code == 404:
+        detail = gettext("There is no such page.")
+    else:
+        detail = _detail(error)
+    return _make("about:blank", HTTPStatus(code).phrase, code, detail)
+
+
+def _make(type_: str, title: str, status: int, detail: str) -> Problem:
+    return Problem(type=type_, title=title, status=status, detail=detail, request_id=g.request_id)
 
 
 def _detail(error: Exception) -> str:
     if isinstance(error, RequestEntityTooLarge):
-        megabytes = current_app.config["MAX_CONTENT_LENGTH"] // 1_000_000
-        return f"At most {megabytes} MB can be sent at once. Send fewer photos, or smaller copies."
+        return gettext(
+            "At most %(megabytes)d MB and %(parts)d fields can be sent at once. Send fewer photos, "
+            "or smaller copies.",
+            megabytes=current_app.config["MAX_CONTENT_LENGTH"] // 1_000_000,
+            parts=current_app.config["MAX_FORM_PARTS"],
+        )
+    if isinstance(error, ImageError):
+        return translate(error.template, error.values)
     if isinstance(error, HTTPException):
         return error.description or ""
     return str(error)
@@ -65,7 +85,7 @@ def answer_error(error: Exception) -> Response:
     if (request.content_length or 0) > current_app.config["MAX_CONTENT_LENGTH"]:
         discard_upload(request)
     if wants_json():
-        response = make_response(json.dumps(asdict(problem)))
+        response = make_response(problem.model_dump_json())
         response.mimetype = "application/problem+json"
     else:
         response = make_response(render_page(problem=problem))
@@ -76,12 +96,15 @@ def answer_error(error: Exception) -> Response:
         )
     if isinstance(error, BusyError | ModelUnavailableError):
         response.headers["Retry-After"] = str(error.retry_after_seconds)
-    logger.info("%s: status=%d type=%s", request.endpoint, problem.status, problem.type)
+    logger.info(
+        "%s: status=%d type=%s request=%s",
+        request.endpoint, problem.status, problem.type, problem.request_id,
+    )  # fmt: skip
     return response
 
 
 def register(app: Flask) -> None:
     """Let `answer_error` answer every fault of `app`."""
     app.register_error_handler(HTTPException, answer_error)
-    for kind, *_ in _KINDS:
-        app.register_error_handler(kind, answer_error)
+    for kind in KINDS:
+        app.register_error_handler(kind.error, answer_error)

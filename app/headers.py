@@ -16,7 +16,7 @@ def add_headers(response: Response) -> Response:
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
     if request.endpoint != "static":
         response.headers["Cache-Control"] = "no-store"
-        response.vary.add("Accept")
+        response.vary.update(("Accept", "Accept-Language"))
     return response
 
 

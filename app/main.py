@@ -2,13 +2,24 @@
 
 import logging
 import time
-from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, make_response, render_template, request
+from flask import (
+    Blueprint,
+    Response,
+    current_app,
+    g,
+    jsonify,
+    make_response,
+    render_template,
+    request,
+)
 
 from app.answer import Answer, answer_photo
-from app.errors import Problem, describe_problem
+from app.api import Answers, ImageProblem
+from app.errors import describe_problem
+from app.openapi import describe_api
 from app.page import (
+    Entry,
     describe_answer,
     describe_model,
     photo_uri,
@@ -18,12 +29,14 @@ from app.page import (
 )
 from app.queue import Queue
 from app.service import ModelInService, ModelUnavailableError
-from app.uploads import read_photos
+from app.uploads import STABILITY, Photo, read_photos
 from processing.bundle import Manifest
 from processing.image import ImageError
 
 blueprint = Blueprint("main", __name__)
 logger = logging.getLogger(__name__)
+
+_Result = tuple[Photo, Answer | ImageError]
 
 
 def _service() -> ModelInService:
@@ -41,9 +54,9 @@ def show_page() -> str:
 def predict() -> Response:
     """Answer for the photos in the form's field `image`: the page, or JSON where it is asked for.
 
-    JSON: `images`, one entry for each photo in the order sent, and `model`. A photo that cannot be
-    read makes the request fail when it came alone; among several its entry is `{"error": problem}`
-    and the others are answered.
+    JSON: `app.api.Answers`, one entry for each photo in the order sent. A photo that cannot be read
+    makes the request fail when it came alone; among several its entry is the problem, and the
+    others are answered.
 
     :raise 400: no photo, too many, or a damaged one.
     :raise 413: too many bytes or pixels.
@@ -53,50 +66,57 @@ def predict() -> Response:
     started = time.monotonic()
     classifier = _service().classifier
     photos = read_photos(request)
+    as_json = wants_json()
+    stability = not as_json or request.form.get(STABILITY) == "true"
     queue: Queue = current_app.extensions["queue"]
-    results: list[Answer | Problem] = []
+    results: list[_Result] = []
     with queue.place():
         for photo in photos:
             try:
-                results.append(answer_photo(photo, classifier))
+                answer = answer_photo(photo.content, classifier, stability=stability)
             except ImageError as error:
                 if len(photos) == 1:
                     raise
-                results.append(describe_problem(error))
+                results.append((photo, error))
+            else:
+                results.append((photo, answer))
     manifest = classifier.manifest
-    response = _answer_json(results, manifest) if wants_json() else _answer_page(results, manifest)
+    response = _answer_json(results, manifest) if as_json else _answer_page(results, manifest)
     logger.info(
-        "predict: model=%s images=%d bytes=%d ms=%.0f outcome=%s",
+        "predict: request=%s model=%s images=%d bytes=%d ms=%.0f outcome=%s",
+        g.request_id,
         manifest.version,
         len(photos),
-        sum(map(len, photos)),
+        sum(len(photo.content) for photo in photos),
         (time.monotonic() - started) * 1000,
-        ",".join(map(_outcome, results)),
+        ",".join(_outcome(result) for _, result in results),
     )
     return response
 
 
-def _answer_json(results: list[Answer | Problem], manifest: Manifest) -> Response:
-    images: list[dict[str, Any]] = [
-        {"error": result} if isinstance(result, Problem) else describe_answer(result, manifest)
-        for result in results
-    ]
-    return jsonify(images=images, model=describe_model(manifest))
+def _describe(result: _Result, manifest: Manifest) -> Entry:
+    photo, answer = result
+    if isinstance(answer, ImageError):
+        return ImageProblem(name=photo.name, error=describe_problem(answer))
+    return describe_answer(photo.name, answer, manifest)
 
 
-def _answer_page(results: list[Answer | Problem], manifest: Manifest) -> Response:
-    entries: list[dict[str, Any]] = [
-        {"error": result}
-        if isinstance(result, Problem)
-        else {**describe_answer(result, manifest), "photo": photo_uri(result.square)}
-        for result in results
-    ]
-    return make_response(render_page(entries=entries, manifest=manifest))
+def _answer_json(results: list[_Result], manifest: Manifest) -> Response:
+    images = [_describe(result, manifest) for result in results]
+    answers = Answers(images=images, model=describe_model(manifest))
+    return Response(answers.model_dump_json(), mimetype="application/json")
 
 
-def _outcome(result: Answer | Problem) -> str:
-    if isinstance(result, Problem):
-        return result.type
+def _answer_page(results: list[_Result], manifest: Manifest) -> Response:
+    seen = [photo_uri(x.square) if isinstance(x, Answer) else None for _, x in results]
+    entries = [_describe(result, manifest) for result in results]
+    page = render_page(entries=list(zip(entries, seen, strict=True)), manifest=manifest)
+    return make_response(page)
+
+
+def _outcome(result: Answer | ImageError) -> str:
+    if isinstance(result, ImageError):
+        return type(result).__name__
     return result.label or "+".join(result.reasons)
 
 
@@ -111,6 +131,18 @@ def show_model() -> Response:
         return Response(bundle.manifest.model_dump_json(), mimetype="application/json")
     card = render_card(bundle.read_card())
     return make_response(render_template("model.html", manifest=bundle.manifest, card=card))
+
+
+@blueprint.get("/openapi.json")
+def describe() -> Response:
+    """The API's description, OpenAPI 3.1."""
+    return jsonify(describe_api(current_app))
+
+
+@blueprint.get("/docs")
+def show_docs() -> str:
+    """The API's description for people."""
+    return render_template("docs.html", api=describe_api(current_app), host=request.host_url)
 
 
 @blueprint.get("/healthz")

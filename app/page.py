@@ -5,18 +5,24 @@ import io
 from typing import Any
 
 import numpy as np
+from babel import Locale
+from babel.numbers import format_percent as format_in
 from flask import current_app, render_template, request
+from flask_babel import get_locale, gettext
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
 from app.answer import Answer
+from app.api import ImageAnswer, ImageProblem, ModelFacts, Stability
 from app.heatmap import draw_heatmap
 from app.uploads import FIELD, MAX_IMAGES
 from processing.bundle import Manifest
 
 _HTML, _JSON, _PROBLEM = "text/html", "application/json", "application/problem+json"
+
+Entry = ImageAnswer | ImageProblem
 
 
 def wants_json() -> bool:
@@ -31,30 +37,33 @@ def render_page(**context: Any) -> str:
     return render_template("index.html", max_bytes=max_bytes, **limits, **context)
 
 
-def describe_answer(answer: Answer, manifest: Manifest) -> dict[str, Any]:
+def describe_answer(name: str, answer: Answer, manifest: Manifest) -> ImageAnswer:
     """What the API says of one photo."""
     heatmap = None if answer.cam is None else draw_heatmap(answer.cam, manifest.input.size)
-    return {
-        "assessable": answer.assessable,
-        "label": answer.label,
-        "probability": answer.probability if answer.assessable else None,
-        "threshold": manifest.in_force.threshold,
-        "heatmap": heatmap and _data_uri("image/png", heatmap),
-        "reasons": list(answer.reasons),
-    }
+    return ImageAnswer(
+        name=name,
+        assessable=answer.assessable,
+        label=answer.label,
+        probability=answer.probability if answer.assessable else None,
+        threshold=manifest.in_force.threshold,
+        stability=Stability(**answer.stability._asdict()) if answer.stability else None,
+        uncertain=answer.uncertain,
+        heatmap=heatmap and _data_uri("image/png", heatmap),
+        reasons=list(answer.reasons),
+    )
 
 
-def describe_model(manifest: Manifest) -> dict[str, Any]:
+def describe_model(manifest: Manifest) -> ModelFacts:
     """What the API says of the model that answered."""
     point = manifest.in_force
-    return {
-        "version": manifest.version,
-        "label": manifest.label.model_dump(),
-        "threshold": point.threshold,
-        "sensitivity": point.sensitivity.model_dump(),
-        "specificity": point.specificity.model_dump(),
-        "measured_on": point.measured_on,
-    }
+    return ModelFacts(
+        version=manifest.version,
+        label=manifest.label,
+        threshold=point.threshold,
+        sensitivity=point.sensitivity,
+        specificity=point.specificity,
+        measured_on=point.measured_on,
+    )
 
 
 def render_card(markdown: str) -> Markup:
@@ -72,12 +81,18 @@ def photo_uri(square: NDArray[np.uint8]) -> str:
 
 def format_percent(proportion: float) -> str:
     """A probability as people read it: 4.2%, 37%, and never a false 0% or 100%."""
-    percent = 100 * proportion
-    if percent < 0.1:
-        return "under 0.1%"
-    if percent > 99.9:
-        return "over 99.9%"
-    return f"{percent:.1f}%" if percent < 9.95 or percent > 99 else f"{percent:.0f}%"
+    if proportion < 0.001:
+        return gettext("under %(percent)s", percent=_say_percent(0.001, 1))
+    if proportion > 0.999:
+        return gettext("over %(percent)s", percent=_say_percent(0.999, 1))
+    return _say_percent(proportion, int(proportion < 0.0995 or proportion > 0.99))
+
+
+def _say_percent(proportion: float, decimals: int) -> str:
+    locale = get_locale() or Locale("en")
+    pattern = locale.percent_formats[None].pattern
+    exact = pattern.replace("#,##0", f"#,##0.{'0' * decimals}" if decimals else "#,##0")
+    return format_in(proportion, exact, locale)
 
 
 def of_100(proportion: float) -> int:
@@ -86,8 +101,9 @@ def of_100(proportion: float) -> int:
 
 
 def as_sentence(phrase: str) -> str:
-    """A phrase of the manifest with a capital and a full stop."""
-    return phrase[:1].upper() + phrase[1:].removesuffix(".") + "."
+    """A phrase of the manifest, translated where it can be, with a capital and a full stop."""
+    said = gettext(phrase)
+    return said[:1].upper() + said[1:].removesuffix(".") + "."
 
 
 def _data_uri(media_type: str, content: bytes) -> str:

@@ -4,6 +4,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from flask_babel import gettext
+
 # Eight requests wait under a second for the default model and a few for a large one; a ninth is
 # better told at once than left to run into the router's 30 s.
 PLACES = 8
@@ -30,7 +32,9 @@ class Queue:
             BusyError: none is free.
         """
         if not self._places.acquire(blocking=False):
-            raise BusyError("Many photos are being analysed right now. Try again in a moment.")
+            raise BusyError(
+                gettext("Many photos are being analysed right now. Try again in a moment.")
+            )
         try:
             yield
         finally:

@@ -5,6 +5,8 @@ import threading
 import time
 from pathlib import Path
 
+from flask_babel import gettext
+
 from app.classifier import Classifier
 from config.settings import Settings
 from processing.bundle import Bundle, read_bundle
@@ -55,12 +57,12 @@ class ModelInService:
             return self._classifier
         if self._retry_at is None:
             raise ModelUnavailableError(
-                "The model is still loading. Try again in a few seconds.",
+                gettext("The model is still loading. Try again in a few seconds."),
                 LOADING_RETRY_AFTER_SECONDS,
             )
         seconds = max(round(self._retry_at - time.monotonic()), LOADING_RETRY_AFTER_SECONDS)
         raise ModelUnavailableError(
-            "The model cannot be loaded at the moment. Try again later.", seconds
+            gettext("The model cannot be loaded at the moment. Try again later."), seconds
         )
 
     def _load(self) -> None:

@@ -1,17 +1,21 @@
 """Photos as they arrive: kept in memory, bounded, and never on disk."""
 
+import re
 import time
 from contextlib import suppress
 from io import BytesIO
-from typing import IO
+from typing import IO, NamedTuple
 
 from flask import Request
+from flask_babel import gettext
 
-FIELD = "image"
+FIELD, STABILITY = "image", "stability"
 MAX_IMAGES = 10
+MAX_PARTS = 100  # of a form, files and others
 _DISCARDED_BYTES = 100_000_000
 _DISCARD_SECONDS = 20
 _CHUNK_BYTES = 1 << 16
+_NAME_CHARACTERS = 100
 
 
 class NoImageError(Exception):
@@ -38,25 +42,54 @@ class InMemoryRequest(Request):
         return BytesIO()
 
 
-def read_photos(request: Request) -> list[bytes]:
+class Photo(NamedTuple):
+    """One photo as it arrived."""
+
+    name: str  # of the file, without folders; nothing but its sender's answer may hold it
+    content: bytes
+
+
+def read_photos(request: Request) -> list[Photo]:
     """The files of the form's field `image`.
 
     Raises:
         NoImageError, TooManyImagesError
-        RequestEntityTooLarge: the body exceeds `MAX_CONTENT_LENGTH`.
+        RequestEntityTooLarge: the body exceeds `MAX_CONTENT_LENGTH`, or has too many fields.
     """
     # A form whose file input was left empty sends a part without name and content.
     files = [file for file in request.files.getlist(FIELD) if file.filename]
     if not files:
-        raise NoImageError(
-            f'Choose a photo first. (Programs: multipart/form-data with the file field "{FIELD}".)'
-        )
+        raise NoImageError(_explain_missing(request))
     if len(files) > MAX_IMAGES:
         raise TooManyImagesError(
-            f"{len(files)} photos were sent, at most {MAX_IMAGES} can be analysed at once. "
-            "Send the rest afterwards."
+            gettext(
+                "%(sent)d photos were sent, at most %(allowed)d can be analysed at once. Send the "
+                "rest afterwards.",
+                sent=len(files),
+                allowed=MAX_IMAGES,
+            )
         )
-    return [file.read() for file in files]
+    return [Photo(shorten_name(file.filename or ""), file.read()) for file in files]
+
+
+def _explain_missing(request: Request) -> str:
+    if others := [name for name, file in request.files.items() if file.filename]:
+        return gettext(
+            'The file came in the field "%(other)s". Send it in the field "%(field)s".',
+            other=shorten_name(others[0]),
+            field=FIELD,
+        )
+    return gettext(
+        'Choose a photo first. (Programs: multipart/form-data with the file field "%(field)s".)',
+        field=FIELD,
+    )
+
+
+def shorten_name(name: str) -> str:
+    """A file's name without folders and control characters, and not endless."""
+    last = re.split(r"[/\\]", name)[-1]
+    shown = "".join(character for character in last if character.isprintable()).strip()
+    return shown if len(shown) <= _NAME_CHARACTERS else shown[: _NAME_CHARACTERS - 1] + "…"
 
 
 def discard_upload(request: Request) -> None:

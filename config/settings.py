@@ -1,14 +1,22 @@
 """What the app can be told through the environment, validated once when it starts."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _CACHE = Path(__file__).parents[1] / "app" / "model" / "cache"
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+
+_ORIGIN = re.compile(r"https?://[^/\s,]+")
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
 class SettingsError(Exception):
@@ -35,6 +43,9 @@ class Settings(BaseSettings):
         None, description="https://KEY@HOST/PROJECT as Sentry shows it, or unset (nothing is sent)"
     )
     sentry_environment: str = Field("production", description="any name")
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
+        (), description="origins such as https://example.org, with commas between, or unset (none)"
+    )
     max_upload_mb: int = Field(20, ge=1, le=1000, description="a whole number from 1 to 1000")
     log_level: Annotated[LogLevel, BeforeValidator(str.upper)] = Field(
         "INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL"
@@ -56,6 +67,13 @@ class Settings(BaseSettings):
         if scheme != "s3" or not rest.partition("/")[0]:
             raise ValueError
         return uri
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_ORIGIN.fullmatch(origin) for origin in origins):
+            raise ValueError
+        return origins
 
     @field_validator("sentry_dsn")
     @classmethod

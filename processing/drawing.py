@@ -48,3 +48,34 @@ def _blotches(rng: np.random.Generator, size: int, cells: int) -> NDArray[np.flo
     rows = knots[low] * (1 - part)[:, None] + knots[low + 1] * part[:, None]
     smooth: NDArray[np.float64] = rows[:, low] * (1 - part) + rows[:, low + 1] * part
     return smooth
+
+
+def draw_photo(seed: int, size: int, *, irregular: bool = False) -> NDArray[np.uint8]:
+    """Draw a lesion as through a dermatoscope: (size, size, 3) uint8 RGB.
+
+    `draw_lesion` with the grain of skin, a pigment network and hairs, so that a model that has seen
+    photos of lesions takes it for one.
+    """
+    rng = np.random.default_rng([seed, irregular, 1])
+    image = draw_lesion(seed, size, irregular=irregular).astype(float)
+    pigmented = 1 - image.mean(axis=2, keepdims=True) / image.mean(axis=2).max()
+    # Each octave weaker than the one before, as in natural pictures.
+    grain = np.sum([_blotches(rng, size, 12 * 2**n) / 1.5**n for n in range(5)], axis=0)
+    network = np.abs(_blotches(rng, size, 40)) + np.abs(_blotches(rng, size, 55))
+    image *= 1 + 0.05 * grain[..., None] - 0.5 * pigmented * (0.6 - network[..., None])
+    for _ in range(rng.integers(2, 7)):
+        _draw_hair(rng, image)
+    pixels: NDArray[np.uint8] = np.clip(image, 0, 255).astype(np.uint8)
+    return pixels
+
+
+def _draw_hair(rng: np.random.Generator, image: NDArray[np.float64]) -> None:
+    size = len(image)
+    start, direction = rng.uniform(0, size, 2), rng.uniform(0, 2 * np.pi)
+    bend, width = rng.normal(0, 0.8) / size, rng.uniform(0.002, 0.004) * size
+    y, x = np.mgrid[:size, :size]
+    along = (x - start[0]) * np.cos(direction) + (y - start[1]) * np.sin(direction)
+    across = (y - start[1]) * np.cos(direction) - (x - start[0]) * np.sin(direction)
+    distance = np.abs(across - bend * along**2)
+    hair = np.exp(-((distance / width) ** 2)) * (np.abs(along) < rng.uniform(0.2, 0.6) * size)
+    image *= 1 - 0.7 * hair[..., None]

@@ -44,19 +44,33 @@ _SIDEWAYS = (5, 6, 7, 8)
 
 _READ_KINDS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 _READ_BRANDS = (b"WEBP", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+
+def _(text: str) -> str:
+    """Mark a text that is shown to people, so that it gets translated."""
+    return text
+
+
 # Kinds that people send by mistake, by their first bytes, so that the answer can name them.
 _OTHER_KINDS = (
-    (b"GIF8", "a GIF"),
-    (b"II*\0", "a TIFF"),
-    (b"MM\0*", "a TIFF"),
-    (b"BM", "a BMP"),
-    (b"%PDF", "a PDF document"),
-    (b"PK\x03\x04", "a ZIP archive or office document"),
+    (b"GIF8", _("a GIF")),
+    (b"II*\0", _("a TIFF")),
+    (b"MM\0*", _("a TIFF")),
+    (b"BM", _("a BMP")),
+    (b"%PDF", _("a PDF document")),
+    (b"PK\x03\x04", _("a ZIP archive or office document")),
 )
 
 
 class ImageError(Exception):
-    """A fault of the image that was sent; its text is fit to show to the sender."""
+    """A fault of the image that was sent; its text is fit to show to the sender.
+
+    `template` with `values` put in is the text: so it can be translated.
+    """
+
+    def __init__(self, template: str, **values: object) -> None:
+        super().__init__(template % values)
+        self.template, self.values = template, values
 
 
 class UnsupportedImageError(ImageError):
@@ -150,9 +164,8 @@ def cut_squares(data: bytes, squares: Sequence[tuple[int, float]]) -> tuple[list
         # The decoders are fed hostile bytes and raise whatever they trip over: OSError,
         # SyntaxError, struct.error, zlib.error, RuntimeError. Each means that the file is damaged.
         except Exception as error:
-            raise BrokenImageError(
-                "The image is damaged or was cut off before its end. Send the original file again."
-            ) from error
+            text = _("The image is damaged or was cut off before its end. Send the original again.")
+            raise BrokenImageError(text) from error
         # The centre stays the centre when the photo turns, and the square is small.
         jpeg = io.BytesIO()
         # Pillow would carry the photo's comment over, and with it what someone wrote of a patient.
@@ -183,7 +196,7 @@ def _turn(image: Image.Image, orientation: int | None) -> Image.Image:
 def _open(data: bytes) -> Image.Image:
     """Read the header alone, and refuse what must not be decoded."""
     if not data:
-        raise BrokenImageError("The file is empty. Choose the photo again.")
+        raise BrokenImageError(_("The file is empty. Choose the photo again."))
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     # As above: a damaged header can raise anything.
@@ -192,24 +205,30 @@ def _open(data: bytes) -> Image.Image:
     max_pixels = MAX_WEBP_PIXELS if image.format == "WEBP" else MAX_PIXELS
     if image.width * image.height > max_pixels:
         raise TooManyPixelsError(
-            f"The image has more than {max_pixels // 1_000_000} megapixels. Send a smaller copy."
+            _("The image has more than %(megapixels)d megapixels. Send a smaller copy."),
+            megapixels=max_pixels // 1_000_000,
         )
     # HEIC and JPEG (MPO) files of several pictures name a primary one; animations do not.
     if image.format in ("PNG", "WEBP") and getattr(image, "is_animated", False):
-        raise AnimatedImageError("The image is animated. Send a single still photo.")
+        raise AnimatedImageError(_("The image is animated. Send a single still photo."))
     return image
 
 
 def _explain_unreadable(data: bytes) -> ImageError:
     if data.startswith(_READ_KINDS) or data[8:12] in _READ_BRANDS:
         return BrokenImageError(
-            "The image is damaged: its header cannot be read. Send the original file again."
+            _("The image is damaged: its header cannot be read. Send the original again.")
         )
     kind = next((name for magic, name in _OTHER_KINDS if data.startswith(magic)), None)
     if data[128:132] == b"DICM":
-        kind = "a DICOM file"
-    found = f"This is {kind}, not" if kind else "This is not"
-    return UnsupportedImageError(f"{found} a JPEG, PNG, WebP or HEIC photo. Send one of these.")
+        kind = _("a DICOM file")
+    if kind is None:
+        return UnsupportedImageError(
+            _("This is not a JPEG, PNG, WebP or HEIC photo. Send one of these.")
+        )
+    return UnsupportedImageError(
+        _("This is %(kind)s, not a JPEG, PNG, WebP or HEIC photo. Send one of these."), kind=kind
+    )
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

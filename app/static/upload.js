@@ -1,93 +1,100 @@
 // Previews, progress and results without leaving the page. Everything works without this script,
-// too: the server renders the same result, and this only swaps it in.
+// too: the server renders the same result, and this only puts it in place, photo by photo.
 $(function () {
   "use strict";
+  const LARGEST_SIDE = 2400; // of what is sent; the model looks at a few hundred pixels
+  const LARGEST_PHOTOS = 50;
+  const MOST_TRIES = 5;
   const $form = $("#upload");
   const $previews = $("#previews");
   const $status = $("#status");
-  const maxImages = $form.data("max-images");
+  const texts = $form.data("texts");
   const maxBytes = $form.data("max-bytes");
-  let photos = [];
-  let running = null;
+  let photos = []; // {file, url}
+  let job = null; // what is being analysed: {cancelled, request, timer}
 
-  function say(text) {
-    $status.text(text);
+  function say(text, values = {}) {
+    $status.text(Object.entries(values).reduce((said, [name, value]) => said.replace(`{${name}}`, value), text));
   }
 
+  // Choosing
+
   function addPhotos(files) {
-    photos = photos.concat(Array.from(files));
-    const tooMany = photos.length > maxImages;
-    photos = photos.slice(0, maxImages);
+    if (job) return;
+    const added = Array.from(files).map((file) => ({ file, url: URL.createObjectURL(file) }));
+    const tooMany = photos.length + added.length > LARGEST_PHOTOS;
+    photos = photos.concat(added).slice(0, LARGEST_PHOTOS);
     showPreviews();
-    say(tooMany ? `Only the first ${maxImages} photos were taken.` : "");
+    say(tooMany ? texts.tooMany : "", { n: LARGEST_PHOTOS });
     if (photos.length) $("#send").trigger("focus");
   }
 
+  function removePhoto(photo) {
+    URL.revokeObjectURL(photo.url);
+    photos = photos.filter((other) => other !== photo);
+    showPreviews();
+  }
+
   function clearPhotos() {
-    if (running) running.abort();
+    photos.forEach((photo) => URL.revokeObjectURL(photo.url));
     photos = [];
     showPreviews();
     say("");
   }
 
   function showPreviews() {
-    $previews.find("img").each(function () { URL.revokeObjectURL(this.src); });
     $previews.empty().append(photos.map(buildPreview));
-    $("#clear").prop("hidden", photos.length === 0);
+    $("#clear").prop("hidden", photos.length === 0 || job !== null);
   }
 
   function buildPreview(photo) {
     const $item = $("<li>");
-    const $image = $("<img>", { alt: photo.name, src: URL.createObjectURL(photo) });
+    const $image = $("<img>", { alt: photo.file.name, src: photo.url });
     $image.on("error", function () {
-      URL.revokeObjectURL(this.src);
-      const heic = /\.hei[cf]$/i.test(photo.name);
-      $item.empty().append(
-        $("<span>", { class: "name", text: photo.name }),
-        $("<span>", { text: heic ? "No preview here, but it can be analysed." : "No preview." })
+      const heic = /\.hei[cf]$/i.test(photo.file.name);
+      $image.replaceWith(
+        $("<span>", { class: "name", text: photo.file.name }),
+        $("<span>", { text: heic ? texts.noHeicPreview : texts.noPreview })
       );
     });
-    return $item.append($image);
+    const $remove = $("<button>", {
+      type: "button", class: "remove", text: "×", disabled: job !== null,
+      "aria-label": texts.remove.replace("{name}", photo.file.name),
+    });
+    $remove.on("click", () => { removePhoto(photo); $("#photos").trigger("focus"); });
+    return $item.append($image, $remove);
   }
 
-  function showWork(percent) {
-    // Without a value the bar shows that something goes on.
-    if (percent < 100) {
-      $("#bar").attr("value", percent);
-      say(`Sending… ${percent}%`);
-    } else {
-      $("#bar").removeAttr("value");
-      say("Analysing…");
+  // Sending
+
+  // A large photo takes its sender's line longer than the model needs. Drawing it anew turns it
+  // upright and leaves the place where it was taken behind. What cannot be drawn goes as it is.
+  async function shrink(file) {
+    let picture;
+    try {
+      picture = await createImageBitmap(file, { imageOrientation: "from-image" });
+    } catch {
+      return file;
     }
+    const scale = LARGEST_SIDE / Math.max(picture.width, picture.height);
+    if (scale >= 1) return file;
+    const canvas = document.createElement("canvas");
+    canvas.width = Math.round(picture.width * scale);
+    canvas.height = Math.round(picture.height * scale);
+    const context = canvas.getContext("2d");
+    context.fillStyle = "white"; // as the server does behind what is transparent
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    context.imageSmoothingQuality = "high";
+    context.drawImage(picture, 0, 0, canvas.width, canvas.height);
+    picture.close();
+    const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.95));
+    return blob && blob.size < file.size ? blob : file;
   }
 
-  function setBusy(busy) {
-    $("#progress").prop("hidden", !busy);
-    $("#send").prop("disabled", busy);
-    $form.attr("aria-busy", String(busy));
-  }
-
-  function showResult(html) {
-    const page = new DOMParser().parseFromString(html, "text/html");
-    const result = page.getElementById("result");
-    if (!result) return false;
-    $("#result").replaceWith(document.importNode(result, true));
-    $("#result").trigger("focus");
-    $("#result")[0].scrollIntoView();
-    return true;
-  }
-
-  function explainFailure(reason) {
-    if (reason === "abort") return say("");
-    say("The answer did not arrive. Check your connection and try again.");
-  }
-
-  function send() {
+  function post(content, name, where) {
     const form = new FormData();
-    photos.forEach((photo) => form.append($("#photos").attr("name"), photo));
-    setBusy(true);
-    showWork(0);
-    running = $.ajax({
+    form.append($("#photos").attr("name"), content, name);
+    const request = $.ajax({
       url: $form.attr("action"),
       method: "POST",
       data: form,
@@ -98,39 +105,172 @@ $(function () {
       xhr: function () {
         const xhr = $.ajaxSettings.xhr();
         xhr.upload.addEventListener("progress", (event) => {
-          if (event.lengthComputable) showWork(Math.round((100 * event.loaded) / event.total));
+          if (!event.lengthComputable) return;
+          const percent = Math.round((100 * event.loaded) / event.total);
+          say(percent < 100 ? texts.sending : texts.analysing, { ...where, percent });
         });
         return xhr;
       },
-    })
-      .always(() => { running = null; setBusy(false); })
-      .done((html) => { clearPhotos(); showResult(html); })
-      .fail((xhr, reason) => {
-        say("");
-        if (!xhr.responseText || !showResult(xhr.responseText)) explainFailure(reason);
-      });
+    });
+    job.request = request;
+    return new Promise((done) => request.always((_, outcome) => done({ request, outcome })));
   }
+
+  function wait(seconds) {
+    return new Promise((done) => { job.timer = { id: setTimeout(done, 1000 * seconds), done }; });
+  }
+
+  // The answer's page, or null where none came.
+  async function ask(photo, where) {
+    say(texts.preparing, where);
+    const content = await shrink(photo.file);
+    if (content.size > maxBytes) {
+      const mb = Math.ceil(content.size / 1e6);
+      say(texts.tooLarge, { name: photo.file.name, mb, most: Math.floor(maxBytes / 1e6) });
+      return null;
+    }
+    for (let tries = 1; !job.cancelled; tries += 1) {
+      say(texts.analysing, where);
+      const { request, outcome } = await post(content, photo.file.name, where);
+      const seconds = Number(request.getResponseHeader("Retry-After"));
+      if (request.status === 503 && seconds && tries < MOST_TRIES) {
+        say(texts.waiting, { ...where, seconds });
+        await wait(seconds);
+        continue;
+      }
+      if (outcome !== "abort" && !request.responseText) say(texts.lost);
+      if (request.responseText) {
+        const page = new DOMParser().parseFromString(request.responseText, "text/html");
+        const $result = $(document.importNode(page.getElementById("result"), true));
+        return { $result, kept: request.status < 400 };
+      }
+      return null;
+    }
+    return null;
+  }
+
+  async function analyse() {
+    job = { cancelled: false, request: null, timer: null };
+    const waiting = photos.slice();
+    const total = waiting.length;
+    let first = true;
+    let failed = false;
+    setBusy(true, total);
+    for (let i = 0; i < total && !job.cancelled && !failed; i += 1) {
+      const answer = await ask(waiting[i], { i: i + 1, n: total });
+      failed = answer === null;
+      if (failed) break;
+      if (first) $("#result").empty();
+      addResult(answer.$result, waiting[i].file.name);
+      first = false;
+      // A photo that was refused stays, so that it can be seen what was wrong with it.
+      if (answer.kept) removePhoto(waiting[i]);
+      $("#bar").attr("value", i + 1);
+    }
+    const cancelled = job.cancelled;
+    job = null;
+    setBusy(false, 0);
+    if (cancelled) say(texts.cancelled);
+    else if (!failed) say("");
+    if (!first) {
+      $("#result").trigger("focus");
+      $("#result")[0].scrollIntoView();
+    }
+  }
+
+  function setBusy(busy, total) {
+    $("#progress").prop("hidden", !busy);
+    if (total > 1) $("#bar").attr({ value: 0, max: total });
+    else $("#bar").removeAttr("value"); // without a value the bar shows that something goes on
+    $("#send").prop("disabled", busy);
+    $("#cancel").prop("hidden", !busy);
+    $form.attr("aria-busy", String(busy));
+    showPreviews();
+  }
+
+  // Showing
+
+  function addResult($result, name) {
+    const $here = $("#result");
+    $result.children(".problem").not(":has(.file)").prepend($("<p>", { class: "file", text: name }));
+    if (!$here.children(".facts").length) {
+      const $before = $here.children().detach();
+      $here.append($result.children());
+      $here.children(".facts").length ? $here.find(".actions").after($before) : $here.prepend($before);
+    } else {
+      $("#overview tbody").append($result.find("#overview tbody tr"));
+      $here.children(".facts").before($result.children(".answer, .problem"));
+    }
+    $("#overview").prop("hidden", $("#overview tbody tr").length < 2);
+    $("#printed").text(new Date().toLocaleString(document.documentElement.lang));
+  }
+
+  function sortByProbability() {
+    const $head = $(this).closest("th");
+    const order = $head.attr("aria-sort") === "descending" ? "ascending" : "descending";
+    const sign = order === "ascending" ? 1 : -1;
+    const rank = (row) => (row.dataset.probability === "" ? -1 : Number(row.dataset.probability));
+    const rows = $("#overview tbody tr").get().sort((a, b) => sign * (rank(a) - rank(b)));
+    $("#overview tbody").append(rows);
+    $head.attr("aria-sort", order);
+  }
+
+  function quote(value) {
+    // A cell that begins like a formula would be one in a spreadsheet.
+    const safe = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+    return `"${safe.replaceAll('"', '""')}"`;
+  }
+
+  function downloadTable() {
+    const columns = ["name", "label", "probability", "lowest", "highest", "threshold", "reasons", "version"];
+    const rows = $("#overview tbody tr").get().map((row) => columns.map((column) => quote(row.dataset[column])).join(","));
+    const csv = [columns.join(","), ...rows].join("\r\n") + "\r\n";
+    const url = URL.createObjectURL(new Blob([csv], { type: "text/csv" }));
+    $("<a>", { href: url, download: "melanoma-check.csv" })[0].click();
+    URL.revokeObjectURL(url);
+  }
+
+  // Wiring
 
   $form.on("submit", function (event) {
     event.preventDefault();
-    if (running) return;
-    const bytes = photos.reduce((sum, photo) => sum + photo.size, 0);
-    if (!photos.length) {
-      say("Choose a photo first.");
-    } else if (bytes > maxBytes) {
-      say(`These photos have ${Math.ceil(bytes / 1e6)} MB, at most ${Math.floor(maxBytes / 1e6)} MB can be sent at once. Send fewer photos, or smaller copies.`);
-    } else {
-      send();
-    }
+    if (job) return;
+    if (photos.length) analyse();
+    else say(texts.none);
   });
   $("#photos, #camera").on("change", function () {
     addPhotos(this.files);
     this.value = ""; // so that the same photo can be chosen again
   });
   $("#clear").on("click", clearPhotos);
-
-  // The whole page takes a drop: one that misses the field would otherwise open the photo instead.
+  $("#cancel").on("click", () => {
+    if (!job) return;
+    job.cancelled = true;
+    if (job.request) job.request.abort();
+    if (job.timer) { clearTimeout(job.timer.id); job.timer.done(); }
+  });
+  $(".example").on("click", async function (event) {
+    event.preventDefault();
+    try {
+      const response = await fetch(this.href);
+      const name = this.pathname.split("/").pop();
+      addPhotos([new File([await response.blob()], name, { type: "image/jpeg" })]);
+    } catch {
+      say(texts.noExample);
+    }
+  });
   $(document)
+    .on("click", ".sort", sortByProbability)
+    .on("click", "#csv", downloadTable)
+    .on("click", "#print", () => window.print())
+    .on("input", ".heat-strength", function () {
+      $(this).closest(".seen").find(".heatmap").css("opacity", this.value / 100);
+    })
+    .on("paste", (event) => {
+      const files = event.originalEvent.clipboardData.files;
+      if (files.length) addPhotos(files);
+    })
+    // The whole page takes a drop: one that misses the field would otherwise open the photo instead.
     .on("dragover", (event) => { event.preventDefault(); $("#drop").addClass("over"); })
     .on("dragleave drop", () => $("#drop").removeClass("over"))
     .on("drop", (event) => { event.preventDefault(); addPhotos(event.originalEvent.dataTransfer.files); });

@@ -8,7 +8,7 @@ from app import create_app
 from app.service import EMBEDDED_BUNDLE
 from config.settings import Settings
 from processing.bundle import FILES, Description, read_bundle, write_bundle
-from processing.drawing import draw_lesion
+from processing.drawing import draw_lesion, draw_photo
 from tests.gunicorn_server import wait
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +84,7 @@ def encode(pixels, kind="JPEG", **options):
 @pytest.fixture(scope="session")
 def photo():
     """A drawn lesion as a JPEG of a usual size."""
-    return encode(draw_lesion(2, 640, irregular=True), quality=92)
+    return encode(draw_photo(1, 640, irregular=True), quality=92)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.uploads import shorten_name
+
 JSON = {"Accept": "application/json"}
 
 
@@ -85,13 +87,70 @@ def test_predict_rejects_a_truncated_jpeg(post, photo):
 
 def test_predict_without_a_photo_tells_to_choose_one(client):
     empty_form = {"image": (io.BytesIO(), "")}  # what a browser sends for an empty file field
-    for data in ({}, empty_form, {"other": (io.BytesIO(b"x"), "x.jpg")}, {"image": "text"}):
+    for data in ({}, empty_form, {"image": "text"}):
         answer = client.post(
             "/predict", data=data, headers=JSON, content_type="multipart/form-data"
         )
         assert answer.status_code == 400
         assert answer.json["type"] == "/problems/image-missing"
         assert "Choose a photo" in answer.json["detail"]
+
+
+def test_a_photo_in_another_field_is_told_the_right_one(client):
+    data = {"file": (io.BytesIO(b"x"), "x.jpg")}
+    answer = client.post("/predict", data=data, headers=JSON)
+    assert answer.status_code == 400
+    assert 'in the field "file". Send it in the field "image".' in answer.json["detail"]
+
+
+def test_a_form_of_too_many_fields_is_refused(client):
+    field = b'--edge\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n'
+    form = pack_form(b"x")
+    answer = client.post("/predict", **form | {"data": 5000 * field + form["data"]})
+    assert answer.status_code == 413
+    assert "100 fields" in answer.json["detail"]
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("/home/me/a.jpg", "a.jpg"),
+        ("C:\\fakepath\\a.jpg", "a.jpg"),
+        ("../../etc/passwd", "passwd"),
+        ("a\"'b.jpg", "a\"'b.jpg"),
+        ("<script>alert(1)</script>.jpg", "script>.jpg"),
+        ("<b>x.jpg", "<b>x.jpg"),
+        ("🦆\u202e\x00.jpg", "🦆.jpg"),
+        ("n" * 4096, "n" * 99 + "…"),
+    ],
+)
+def test_a_files_name_is_shortened_to_what_can_be_shown(given, shown):
+    assert shorten_name(given) == shown
+
+
+def test_a_files_name_is_shown_and_not_obeyed(client, photo):
+    def send(headers):
+        data = {"image": (io.BytesIO(photo), "<b>x.jpg")}
+        return client.post("/predict", data=data, headers=headers)
+
+    assert send(JSON).json["images"][0]["name"] == "<b>x.jpg"
+    page = send({"Accept": "text/html"}).text
+    assert "&lt;b&gt;x" in page
+    assert "<b>x" not in page
+
+
+@pytest.mark.parametrize("accept", ["image/png", "nonsense", "*/*;q=0"])
+def test_an_accept_that_nothing_fits_gets_the_page(client, photo, accept):
+    data = {"image": (io.BytesIO(photo), "a.jpg")}
+    answer = client.post("/predict", data=data, headers={"Accept": accept})
+    assert answer.status_code == 200
+    assert answer.mimetype == "text/html"
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20_000, 40)])
+def test_a_photo_of_a_few_pixels_is_too_small(post, size):
+    (image,) = post(encode(Image.new("RGB", size, "tan"), "PNG")).json["images"]
+    assert image["reasons"] == ["too_small"]
 
 
 def test_predict_without_a_form_tells_to_choose_one(client):
@@ -101,8 +160,8 @@ def test_predict_without_a_form_tells_to_choose_one(client):
     assert answer.status_code == 400
 
 
-def test_more_photos_than_allowed_are_refused(post, photo):
-    answer = post(*[photo] * 11)
+def test_more_photos_than_allowed_are_refused(post, small_photo):
+    answer = post(*[small_photo] * 11)
     assert answer.status_code == 400
     assert "11 photos were sent, at most 10" in answer.json["detail"]
 

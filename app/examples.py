@@ -1,0 +1,36 @@
+"""The drawn example photos under the page: `python -m app.examples` draws them anew."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from processing.drawing import draw_photo
+
+FOLDER = Path(__file__).with_name("static") / "examples"
+_SIDE, _SMALL_SIDE = 640, 96
+
+
+class Example(NamedTuple):
+    """What one is drawn from; seeds are such that the embedded model takes them for lesions."""
+
+    name: str
+    seed: int
+    irregular: bool
+
+
+EXAMPLES = (Example("even", 1, False), Example("ragged", 1, True), Example("red", 2, True))
+
+
+def write_examples(folder: Path) -> None:
+    """Write each as a JPEG photo, and as a small one to show."""
+    folder.mkdir(exist_ok=True)
+    for example in EXAMPLES:
+        photo = Image.fromarray(draw_photo(example.seed, _SIDE, irregular=example.irregular))
+        photo.save(folder / f"{example.name}.jpg", quality=90)
+        small = photo.resize((_SMALL_SIDE, _SMALL_SIDE), Image.Resampling.LANCZOS)
+        small.save(folder / f"{example.name}-small.jpg", quality=80)
+
+
+if __name__ == "__main__":
+    write_examples(FOLDER)

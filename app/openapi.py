@@ -1,0 +1,148 @@
+"""The API's description, OpenAPI 3.1, made from the shapes, faults and limits in the code."""
+
+from functools import cache
+from typing import Any
+
+from apispec import APISpec
+from flask import Flask
+from pydantic.json_schema import models_json_schema
+
+from app.api import Answers, Problem
+from app.errors import KINDS
+from app.request_id import HEADER
+from app.uploads import FIELD, MAX_IMAGES, STABILITY
+from processing.bundle import Manifest
+
+VERSION = "1.0.0"
+_TEMPLATE = "#/components/schemas/{model}"
+_JSON, _HTML, _PROBLEM, _TEXT = (
+    "application/json", "text/html", "application/problem+json", "text/plain",
+)  # fmt: skip
+
+
+@cache
+def describe_api(app: Flask) -> dict[str, Any]:
+    """The description for the limits of `app`."""
+    spec = APISpec(
+        title="Melanoma check",
+        version=VERSION,
+        openapi_version="3.1.0",
+        info={
+            "description": "Classifies photos of skin lesions as malignant (melanoma) or benign. "
+            "The answer is no diagnosis. Photos are kept in memory for the request, and nowhere "
+            "else.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        servers=[{"url": "/"}],
+    )
+    shapes = [(shape, "serialization") for shape in (Answers, Problem, Manifest)]
+    _, schemas = models_json_schema(shapes, ref_template=_TEMPLATE)  # type: ignore[arg-type]
+    for name, schema in schemas["$defs"].items():
+        spec.components.schema(name, schema)
+    for name, header in _HEADERS.items():
+        spec.components.header(name, header)
+    spec.path("/predict", operations={"post": _describe_predict(app)})
+    for path, operation in _READING.items():
+        spec.path(path, operations={"get": operation})
+    return spec.to_dict()
+
+
+_HEADERS = {
+    HEADER: {"description": "Names the request in the log.", "schema": {"type": "string"}},
+    "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}},
+}
+
+
+def _answer(description: str, *headers: str, **content: str | None) -> dict[str, Any]:
+    return {
+        "description": description,
+        "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in (HEADER, *headers)},
+        "content": {
+            kind: {"schema": {"$ref": _TEMPLATE.format(model=shape)} if shape else {}}
+            for kind, shape in content.items()
+        },
+    }
+
+
+def _describe_predict(app: Flask) -> dict[str, Any]:
+    faults: dict[int, list[str]] = {}
+    for kind in KINDS:
+        faults.setdefault(kind.status, []).append(kind.type)
+    megabytes = app.config["MAX_CONTENT_LENGTH"] // 1_000_000
+    return {
+        "operationId": "predict",
+        "summary": "Classify photos",
+        "description": "A photo that cannot be read makes the request fail when it comes alone; "
+        "among several its entry in `images` is the problem, and the others are answered.",
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {
+                    "schema": {
+                        "type": "object",
+                        "required": [FIELD],
+                        "properties": {
+                            FIELD: {
+                                "type": "array",
+                                "minItems": 1,
+                                "maxItems": MAX_IMAGES,
+                                "description": "JPEG, PNG, WebP or HEIC; together at most "
+                                f"{megabytes} MB.",
+                                "items": {
+                                    "type": "string",
+                                    "contentMediaType": "application/octet-stream",
+                                },
+                            },
+                            STABILITY: {
+                                "type": "string",
+                                "enum": ["true", "false"],
+                                "default": "false",
+                                "description": "Also look at each photo in its eight orientations, "
+                                "which takes up to eight times as long.",
+                            },
+                        },
+                    },
+                    "encoding": {FIELD: {"contentType": "image/*, application/octet-stream"}},
+                }
+            },
+        },
+        "responses": {
+            "200": _answer("An answer for each photo.", **{_JSON: "Answers", _HTML: None}),
+        }
+        | {
+            str(status): _answer(
+                "Problem types: " + ", ".join(f"`{type_}`" for type_ in types) + ".",
+                *(["Retry-After"] if status == 503 else []),
+                **{_PROBLEM: "Problem", _HTML: None},
+            )
+            for status, types in sorted(faults.items())
+        },
+    }
+
+
+_READING = {
+    "/model": {
+        "operationId": "showModel",
+        "summary": "The manifest of the model that answers",
+        "description": "How it was trained and how good it is; as a page its model card.",
+        "responses": {
+            "200": _answer("The model in force.", **{_JSON: "Manifest", _HTML: None}),
+            "503": _answer(
+                "No model is loaded.", "Retry-After", **{_PROBLEM: "Problem", _HTML: None}
+            ),
+        },
+    },
+    "/healthz": {
+        "operationId": "tellHealth",
+        "summary": "Whether the process answers",
+        "responses": {"200": _answer("It does.", **{_TEXT: None})},
+    },
+    "/readyz": {
+        "operationId": "tellReadiness",
+        "summary": "Whether a model is loaded",
+        "responses": {
+            "200": _answer("It is.", **{_TEXT: None}),
+            "503": _answer("Not yet; the text says why.", "Retry-After", **{_TEXT: None}),
+        },
+    },
+}

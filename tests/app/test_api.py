@@ -1,0 +1,72 @@
+import json
+import re
+
+import pytest
+
+from app.api import Answers, Problem
+
+JSON = {"Accept": "application/json"}
+
+
+def test_the_answer_is_of_the_described_shape(post, photo, small_photo):
+    for answer in (post(photo), post(photo, small_photo, b"no image")):
+        assert Answers.model_validate_json(answer.data).images
+
+
+def test_each_route_is_described(client):
+    described = client.get("/openapi.json").json["paths"]
+    routes = {
+        rule.rule for rule in client.application.url_map.iter_rules() if rule.endpoint != "static"
+    }
+    assert routes - set(described) == {"/", "/docs", "/openapi.json"}
+
+
+def test_each_problem_type_that_is_given_is_described(client, post):
+    described = json.dumps(client.get("/openapi.json").json)
+    answer = post(b"no image")
+    assert answer.json["type"] in described
+
+
+def test_every_reference_of_the_description_leads_somewhere(client):
+    api = client.get("/openapi.json").json
+    for reference in re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(api)):
+        place = api
+        for step in reference.split("/"):
+            place = place[step]
+
+
+def test_the_docs_show_every_path_and_how_to_call_it(client):
+    page = client.get("/docs").text
+    for path in client.get("/openapi.json").json["paths"]:
+        assert path in page
+    assert "curl -F image=@photo.jpg" in page
+    assert "requests.post(" in page
+
+
+@pytest.mark.parametrize("path", ["/", "/model", "/healthz", "/nothing", "/static/style.css"])
+def test_every_answer_names_its_request(client, path):
+    with client.get(path) as answer:
+        assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["X-Request-ID"])
+
+
+def test_the_routers_name_for_a_request_is_kept_and_a_forged_one_is_not(client, post, caplog):
+    caplog.set_level("INFO", "app")
+    answer = client.post("/predict", headers={**JSON, "X-Request-ID": "abc-12345"})
+    assert answer.headers["X-Request-ID"] == "abc-12345"
+    assert Problem.model_validate_json(answer.data).request_id == "abc-12345"
+    assert "request=abc-12345" in caplog.text
+    for forged in ("short", "x" * 65, "with space 123"):
+        answer = client.get("/", headers={"X-Request-ID": forged})
+        assert answer.headers["X-Request-ID"] != forged
+
+
+def test_other_sites_may_not_ask_unless_they_are_named(make_client):
+    origin = {"Origin": "https://example.org"}
+    closed = make_client().get("/healthz", headers=origin)
+    assert "Access-Control-Allow-Origin" not in closed.headers
+    client = make_client(cors_origins="https://example.org, https://example.com")
+    answer = client.get("/healthz", headers=origin)
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://example.org"
+    assert "X-Request-ID" in answer.headers["Access-Control-Expose-Headers"]
+    other = client.get("/healthz", headers={"Origin": "https://example.net"})
+    assert "Access-Control-Allow-Origin" not in other.headers

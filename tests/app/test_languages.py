@@ -1,0 +1,78 @@
+import io
+import re
+import subprocess
+import sys
+from gettext import GNUTranslations
+from pathlib import Path
+
+import pytest
+from babel.messages.pofile import read_po
+
+from app.languages import FOLDER, LANGUAGES
+
+JSON = {"Accept": "application/json"}
+
+
+def test_the_page_speaks_the_browsers_language(client):
+    page = client.get("/", headers={"Accept-Language": "de-AT,de;q=0.9,en;q=0.5"}).text
+    assert '<html lang="de" dir="ltr">' in page
+    assert "Das ist keine Diagnose" in page
+    assert '<html lang="en" dir="ltr">' in client.get("/", headers={"Accept-Language": "fr"}).text
+
+
+def test_the_language_in_the_address_goes_first_and_is_kept_by_links(client):
+    page = client.get("/?lang=de", headers={"Accept-Language": "en"}).text
+    assert "Das ist keine Diagnose" in page
+    assert 'action="/predict?lang=de"' in page
+    assert 'href="/model?lang=de"' in page
+    assert "/static/style.css?" not in page
+    assert '<html lang="en"' in client.get("/?lang=xx").text
+
+
+def test_the_answer_is_in_german_with_german_numbers(client, photo):
+    data = {"image": (io.BytesIO(photo), "a.jpg")}
+    page = client.post("/predict?lang=de", data=data, headers={"Accept": "text/html"}).text
+    assert re.search(r"Verdächtig auf Melanom|Keine Anzeichen für Melanom", page)
+    assert re.search(r"\d+(,\d)?\xa0%", page)
+    assert not re.search(r"\d\.\d+%", re.sub(r"<[^>]+>", "", page))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"", "Die Datei ist leer"), (b"GIF89a", "ein GIF"), (b"x", "kein Foto")],
+)
+def test_faults_are_told_in_german(client, content, says):
+    data = {"image": (io.BytesIO(content), "a.jpg")}
+    answer = client.post("/predict?lang=de", data=data, headers=JSON)
+    assert says in answer.json["detail"]
+
+
+def read_texts(path):
+    with path.open("rb") as file:
+        return {message.id: message.string for message in read_po(file) if message.id}
+
+
+@pytest.mark.parametrize("language", [name for name in LANGUAGES if name != "en"])
+def test_each_text_is_translated_with_its_values(language):
+    path = FOLDER / language / "LC_MESSAGES" / "messages.po"
+    texts = read_texts(path)
+    assert len(texts) > 80
+    for text, translated in texts.items():
+        for pattern in (r"%\(\w+\)[sd]|%%", r"</?\w+>"):
+            assert sorted(re.findall(pattern, text)) == sorted(re.findall(pattern, translated))
+        assert translated, text
+
+
+def test_the_translations_are_of_the_texts_in_the_code(tmp_path):
+    texts = tmp_path / "texts.pot"
+    babel = Path(sys.executable).with_name("pybabel")
+    command = [babel, "-q", "extract", "--omit-header", "-F", "pyproject.toml", "-o", texts, "."]
+    subprocess.run(command, cwd=FOLDER.parents[1], check=True)
+    wanted = read_texts(texts)
+    for language in set(LANGUAGES) - {"en"}:
+        folder = FOLDER / language / "LC_MESSAGES"
+        assert read_texts(folder / "messages.po").keys() == wanted.keys(), "run make translations"
+        with (folder / "messages.mo").open("rb") as file:
+            compiled = GNUTranslations(file)
+        for text, translated in read_texts(folder / "messages.po").items():
+            assert compiled.gettext(text) == translated, "run make translations"

@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from app.quality import find_faults, measure_sharpness
+from processing.drawing import draw_photo
+from processing.image import read_square
+
+DATA = Path(__file__).parents[3] / "shared/data"
+SIZE = 224
+
+
+def blur(square, sigma):
+    return np.asarray(Image.fromarray(square).filter(ImageFilter.GaussianBlur(sigma)))
+
+
+@pytest.fixture(scope="module")
+def lesions():
+    folder = DATA / "isic2019-original/ISIC_2019_Training_Input"
+    if not folder.exists():
+        pytest.skip(f"{folder} is not here")
+    photos = sorted(folder.iterdir())[::3]
+    return [read_square(p.read_bytes(), size=SIZE, crop_fraction=0.6).pixels for p in photos]
+
+
+def judge(square):
+    return find_faults(square, 1000, 1000, 0.6)
+
+
+def test_real_photos_have_no_fault(lesions):
+    assert len(lesions) > 100
+    assert sum(judge(square) != () for square in lesions) <= 0.01 * len(lesions)
+
+
+def test_nearly_all_are_blurred_once_they_are_blurred(lesions):
+    blurred = [judge(blur(square, 0.01 * SIZE)) == ("blurred",) for square in lesions]
+    assert np.mean(blurred) > 0.95
+
+
+def test_a_night_photo_is_too_dark():
+    square = draw_photo(1, SIZE)
+    assert judge(square) == ()
+    assert judge((square * 0.1).astype(np.uint8)) == ("too_dark",)
+
+
+def test_less_than_half_of_the_models_size_is_too_small():
+    square = draw_photo(1, SIZE)
+    assert find_faults(square, 112, 500, 1.0) == ()
+    assert find_faults(square, 500, 111, 1.0) == ("too_small",)
+    assert find_faults(square, 223, 223, 0.5) == ("too_small",)
+
+
+def test_sharpness_does_not_depend_on_light_or_contrast():
+    square = draw_photo(1, SIZE).astype(float)
+    dim = (60 + 0.4 * square).astype(np.uint8)
+    assert measure_sharpness(dim) == pytest.approx(measure_sharpness(square.astype(np.uint8)), 0.05)
+
+
+def test_a_single_colour_is_not_called_blurred():
+    assert judge(np.full((SIZE, SIZE, 3), 200, np.uint8)) == ()

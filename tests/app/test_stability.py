@@ -1,0 +1,88 @@
+import io
+from itertools import product
+
+import numpy as np
+import pytest
+
+from app.answer import answer_photo
+from app.classifier import Classifier, Prediction
+from processing.drawing import draw_photo
+
+JSON = {"Accept": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def classifier(served):
+    return Classifier(served, threads=1)
+
+
+def orientations(square):
+    for mirrored, turns in product((False, True), range(4)):
+        yield np.ascontiguousarray(np.rot90(square[:, ::-1] if mirrored else square, turns))
+
+
+def test_the_range_is_that_of_all_eight_orientations(classifier):
+    square = draw_photo(3, classifier.manifest.input.size, irregular=True)
+    by_hand = [
+        float(value)
+        for each in orientations(square)
+        for value in classifier.classify(each[np.newaxis])[0].by_view
+    ]
+    (first,) = classifier.classify(square[np.newaxis])
+    seen = classifier.measure_stability(square, first)
+    assert seen.low == pytest.approx(min(by_hand), abs=1e-4)
+    assert seen.high == pytest.approx(max(by_hand), abs=1e-4)
+    assert seen.low < seen.high
+
+
+@pytest.mark.parametrize("views", [1, 2, 4, 8])
+def test_no_orientation_is_looked_at_twice(classifier, monkeypatch, views):
+    # As the graph takes them: itself; its mirror image; both upside down; all.
+    averaged = {1: (0,), 2: (0, 4), 4: (0, 2, 4, 6), 8: range(8)}[views]
+    square = np.arange(4, dtype=np.uint8).reshape(2, 2, 1).repeat(3, axis=2)
+    seen = []
+
+    def look(image):
+        by_view = [
+            np.rot90(image[:, ::-1] if view >= 4 else image, view % 4).tobytes()
+            for view in averaged
+        ]
+        seen.extend(by_view)
+        return Prediction(0.5, False, False, np.zeros(len(by_view), np.float32), None)
+
+    monkeypatch.setattr(classifier, "_classify_one", look)
+    classifier.measure_stability(square, look(square))
+    assert len(seen) == 8
+    assert len(set(seen)) == 8
+
+
+def test_a_photo_on_both_sides_of_the_threshold_is_uncertain(make_bundle, photo):
+    plain = Classifier(make_bundle("plain"), threads=1)
+    answer = answer_photo(photo, plain, stability=True)
+    assert answer.stability.low < answer.stability.high
+    for threshold, uncertain in (
+        ((answer.stability.low + answer.stability.high) / 2, True),
+        (answer.stability.low, False),
+        (answer.stability.high + 1e-6, False),
+    ):
+        point = plain.manifest.in_force.model_dump() | {"threshold": threshold}
+        bundle = make_bundle(
+            f"at{threshold}", operating_points=[point], operating_point=point["name"]
+        )
+        judged = answer_photo(photo, Classifier(bundle, threads=1), stability=True)
+        assert judged.uncertain is uncertain
+        assert judged.label == ("malignant" if judged.probability >= threshold else "benign")
+
+
+def test_the_api_looks_at_all_orientations_only_where_it_is_asked_to(client, photo):
+    def ask(**fields):
+        data = {"image": (io.BytesIO(photo), "a.jpg"), **fields}
+        return client.post("/predict", data=data, headers=JSON).json["images"][0]
+
+    assert ask()["stability"] is None
+    asked = ask(stability="true")
+    assert asked["stability"]["low"] <= asked["probability"] <= asked["stability"]["high"]
+
+
+def test_the_page_shows_the_range(post, photo):
+    assert "Turned and mirrored" in post(photo, headers={"Accept": "text/html"}).text
