@@ -14,7 +14,7 @@ FIRST := --size 128 --epochs 10 --seed 1
 LAST := --epochs 6 --learning-rate 2e-4 --seed 2 --weights $(RUNS)/model128
 SERVED := --precision int8 --views 2
 
-.PHONY: run test lint bench model translations browser clean
+.PHONY: run test lint bench model translations screenshots browser clean
 
 run: $(SERVING)/.installed  ## serve http://127.0.0.1:8000 with the model the repository carries
 	$(SERVING)/bin/gunicorn wsgi:app
@@ -68,6 +68,10 @@ translations: $(DEV)/.installed  ## bring the page's texts to the translators' f
 	  --omit-header -w 100 -i .messages.pot -d app/translations -l $$(basename $$language) || exit 1; done
 	$(BABEL) compile --use-fuzzy -d app/translations
 	rm .messages.pot
+
+screenshots: $(DEV)/.installed browser  ## of every state of the page, into docs/screenshots
+	mkdir -p docs/screenshots
+	SCREENSHOTS=docs/screenshots $(DEV)/bin/python -m pytest -q tests/app/test_accessibility.py
 
 # Debian and Ubuntu carry a browser; elsewhere the page's tests skip and say so.
 browser:

@@ -14,7 +14,7 @@ from app.languages import translate
 from app.page import render_page, wants_json
 from app.queue import BusyError
 from app.service import ModelUnavailableError
-from app.uploads import NoImageError, TooManyImagesError, discard_upload
+from app.uploads import NoImageError, TooManyImagesError, WrongFieldError, discard_upload
 from processing.image import ImageError, TooManyPixelsError, UnsupportedImageError
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ _ = lazy_gettext
 KINDS = (
     Kind(NoImageError, 400, "/problems/image-missing", _("No photo was sent")),
     Kind(TooManyImagesError, 400, "/problems/too-many-images", _("Too many photos at once")),
+    Kind(WrongFieldError, 400, "/problems/wrong-field", _("A field is wrong")),
     Kind(UnsupportedImageError, 415, "/problems/image-unsupported", _("Not a photo we can read")),
     Kind(TooManyPixelsError, 413, "/problems/image-too-large", _("The photo is too large")),
     Kind(ImageError, 400, "/problems/image-broken", _("The photo is damaged")),

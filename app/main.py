@@ -29,7 +29,7 @@ from app.page import (
 )
 from app.queue import Queue
 from app.service import ModelInService, ModelUnavailableError
-from app.uploads import STABILITY, Photo, read_photos
+from app.uploads import Photo, read_photos, read_stability
 from processing.bundle import Manifest
 from processing.image import ImageError
 
@@ -67,7 +67,7 @@ def predict() -> Response:
     classifier = _service().classifier
     photos = read_photos(request)
     as_json = wants_json()
-    stability = not as_json or request.form.get(STABILITY) == "true"
+    stability = read_stability(request) or not as_json
     queue: Queue = current_app.extensions["queue"]
     results: list[_Result] = []
     with queue.place():

@@ -66,10 +66,19 @@ def describe_model(manifest: Manifest) -> ModelFacts:
     )
 
 
+_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
+
+
 def render_card(markdown: str) -> Markup:
     """A model card as HTML; HTML that it contains is shown, not obeyed."""
-    html: str = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
-    return Markup(html)  # noqa: S704
+    html: str = _MARKDOWN.render(markdown)
+    # On a narrow screen a table scrolls, which needs the keyboard's focus.
+    return Markup(html.replace("<table>", '<table tabindex="0">'))  # noqa: S704
+
+
+def render_line(markdown: str) -> Markup:
+    """One line of the API's description as HTML."""
+    return Markup(_MARKDOWN.renderInline(markdown))  # noqa: S704
 
 
 def photo_uri(square: NDArray[np.uint8]) -> str:
@@ -110,4 +119,9 @@ def _data_uri(media_type: str, content: bytes) -> str:
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
 
 
-FILTERS = {"percent": format_percent, "of_100": of_100, "sentence": as_sentence}
+FILTERS = {
+    "percent": format_percent,
+    "of_100": of_100,
+    "sentence": as_sentence,
+    "line": render_line,
+}

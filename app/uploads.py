@@ -26,6 +26,10 @@ class TooManyImagesError(Exception):
     """More photos than `MAX_IMAGES`; the text is fit to show to the sender."""
 
 
+class WrongFieldError(Exception):
+    """A field of the form has a value that means nothing; the text is fit to show to the sender."""
+
+
 class InMemoryRequest(Request):
     """Keeps uploads in memory: Werkzeug would write those over 500 kB to a temporary file.
 
@@ -70,6 +74,20 @@ def read_photos(request: Request) -> list[Photo]:
             )
         )
     return [Photo(shorten_name(file.filename or ""), file.read()) for file in files]
+
+
+def read_stability(request: Request) -> bool:
+    """Whether the form asks for all orientations of its photos.
+
+    Raises:
+        WrongFieldError: with another word than true or false.
+    """
+    given = request.form.get(STABILITY, "false")
+    if given not in ("true", "false"):
+        raise WrongFieldError(
+            gettext('The field "%(field)s" must be true or false.', field=STABILITY)
+        )
+    return given == "true"
 
 
 def _explain_missing(request: Request) -> str:

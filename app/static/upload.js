@@ -196,10 +196,10 @@ $(function () {
     if (!$here.children(".facts").length) {
       const $before = $here.children().detach();
       $here.append($result.children());
-      $here.children(".facts").length ? $here.find(".actions").after($before) : $here.prepend($before);
+      $here.children(".facts").length ? $("#overview").after($before) : $here.prepend($before);
     } else {
       $("#overview tbody").append($result.find("#overview tbody tr"));
-      $here.children(".facts").before($result.children(".answer, .problem"));
+      $here.children(".actions").before($result.children(".answer, .problem"));
     }
     $("#overview").prop("hidden", $("#overview tbody tr").length < 2);
     $("#printed").text(new Date().toLocaleString(document.documentElement.lang));

@@ -1,4 +1,7 @@
+import gzip
 import io
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,8 @@ from app.service import EMBEDDED_BUNDLE
 from config.settings import Settings
 from processing.bundle import FILES, Description, read_bundle, write_bundle
 from processing.drawing import draw_lesion, draw_photo
+from tests.app.browser import browser as browser
+from tests.app.browser import open_page as open_page
 from tests.gunicorn_server import wait
 
 ROOT = Path(__file__).parents[2]
@@ -107,3 +112,29 @@ def make_bundle(served, tmp_path):
 def server(start_server, served):
     """One server for all tests that only ask it."""
     return start_server(MODEL_URI=str(served.path))
+
+
+@pytest.fixture
+def sink():
+    """A Sentry server that keeps what it is sent."""
+    received = []
+
+    class Sink(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.headers.get("Content-Encoding") == "gzip":
+                body = gzip.decompress(body)
+            received.append(body)
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Sink) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://key@127.0.0.1:{server.server_port}/1", received
+        server.shutdown()
+        thread.join()

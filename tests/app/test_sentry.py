@@ -1,12 +1,7 @@
-import gzip
 import os
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,32 +39,6 @@ while "cannot be loaded" not in client.get("/readyz").text:
     time.sleep(0.05)
 sentry_sdk.flush()
 """
-
-
-@pytest.fixture
-def sink():
-    """A Sentry server that keeps what it is sent."""
-    received = []
-
-    class Sink(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if self.headers.get("Content-Encoding") == "gzip":
-                body = gzip.decompress(body)
-            received.append(body)
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Sink) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://key@127.0.0.1:{server.server_port}/1", received
-        server.shutdown()
-        thread.join()
 
 
 def run(script, **variables):

@@ -1,0 +1,55 @@
+"""Chromium, for the tests of the page."""
+
+import os
+import re
+import shutil
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+BROWSERS = ("chromium", "google-chrome", "chromium-browser")
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+# The browser notes each request that failed: a refused photo, and a connection that a test cut.
+MEANT = re.compile(r"Failed to load resource: .*(status of (400|404|415|503)|ERR_FAILED)")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        message = f"none of {', '.join(BROWSERS)} is installed"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, server):
+    """Open the page; the test fails if it asked another host or the browser complained."""
+    contexts, requests, complaints = [], [], []
+
+    def open_(**options):
+        contexts.append(browser.new_context(**options))
+        page = contexts[-1].new_page()
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(server)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert [url for url in requests if not url.startswith((server, "data:", "blob:"))] == []
+    assert [text for text in complaints if not MEANT.match(text)] == []
