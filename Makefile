@@ -14,7 +14,7 @@ FIRST := --size 128 --epochs 10 --seed 1
 LAST := --epochs 6 --learning-rate 2e-4 --seed 2 --weights $(RUNS)/model128
 SERVED := --precision int8 --views 2
 
-.PHONY: run test lint bench model translations screenshots browser clean
+.PHONY: run test lint bench model translations screenshots lighthouse browser clean
 
 run: $(SERVING)/.installed  ## serve http://127.0.0.1:8000 with the model the repository carries
 	$(SERVING)/bin/gunicorn wsgi:app
@@ -72,6 +72,14 @@ translations: $(DEV)/.installed  ## bring the page's texts to the translators' f
 screenshots: $(DEV)/.installed browser  ## of every state of the page, into docs/screenshots
 	mkdir -p docs/screenshots
 	SCREENSHOTS=docs/screenshots $(DEV)/bin/python -m pytest -q tests/app/test_accessibility.py
+
+# Wants Node.js, and chromium on the path.
+lighthouse: $(SERVING)/.installed  ## performance, accessibility, best practices, SEO of the page
+	PORT=8765 $(SERVING)/bin/gunicorn wsgi:app & server=$$!; sleep 5; \
+	CHROME_PATH=$$(command -v chromium) npx --yes lighthouse@13.5.0 http://127.0.0.1:8765/ --quiet \
+	  --chrome-flags="--headless=new --no-sandbox" --output json --output-path .lighthouse.json; \
+	kill $$server; $(PYTHON) -c 'import json; [print(c["title"], c["score"]) for c in \
+	  json.load(open(".lighthouse.json"))["categories"].values()]'; rm .lighthouse.json
 
 # Debian and Ubuntu carry a browser; elsewhere the page's tests skip and say so.
 browser:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from processing.image import read_square
 
@@ -80,6 +80,22 @@ def test_a_photo_that_is_too_small_gets_no_label(post, small_photo):
     page = post(small_photo, headers={"Accept": "text/html"})
     assert "cannot be judged" in page.text
     assert "Suspicious" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "says"),
+    [
+        (lambda p: p.filter(ImageFilter.GaussianBlur(8)), "blurred", "It is blurred"),
+        (lambda p: p.point(lambda value: value // 10), "too_dark", "It is too dark"),
+    ],
+)
+def test_a_poor_photo_gets_a_reason_and_advice(post, photo, change, reason, says):
+    file = io.BytesIO()
+    change(Image.open(io.BytesIO(photo))).save(file, "PNG")
+    (image,) = post(file.getvalue()).json["images"]
+    assert image["reasons"] == [reason]
+    assert image["label"] is image["probability"] is None
+    assert says in post(file.getvalue(), headers={"Accept": "text/html"}).text
 
 
 def test_several_photos_are_answered_in_order(post, photo, small_photo):

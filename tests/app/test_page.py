@@ -336,6 +336,18 @@ def test_the_keyboard_is_enough(open_page, photo_file, photo, post):
     expect(page.get_by_role("button", name="Print")).to_be_focused()
 
 
+def test_the_page_weighs_little(open_page):
+    page = open_page()
+    page.mouse.wheel(0, 5000)
+    page.wait_for_load_state("networkidle")
+    weights = page.evaluate(
+        """() => ["navigation", "resource"].flatMap(kind => performance.getEntriesByType(kind))
+            .map(entry => entry.decodedBodySize)"""
+    )
+    assert len(weights) >= 7  # the page, its style, two scripts, the examples
+    assert sum(weights) < 150_000
+
+
 @pytest.mark.parametrize("path", ["/", "/model", "/docs", "/?lang=de"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_page_of_320_px_does_not_scroll_sideways(open_page, server, photo_file, path, scheme):

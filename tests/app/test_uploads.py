@@ -1,6 +1,7 @@
 import http.client
 import io
 import os
+import socket
 import struct
 import sys
 import zlib
@@ -181,6 +182,21 @@ def test_who_sends_40_mb_gets_to_read_why_it_was_refused(server):
     answer = connection.getresponse()
     assert answer.status == 413
     assert b"At most 20 MB" in answer.read()
+    connection.close()
+
+
+def test_an_upload_that_is_cut_off_harms_nobody(server, photo):
+    form = pack_form(photo)
+    host, port = server.removeprefix("http://").split(":")
+    for _ in range(20):
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(
+                b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n"
+                b"Content-Type: multipart/form-data; boundary=edge\r\n\r\n" + form["data"][:5000]
+            )
+    connection = http.client.HTTPConnection(host, int(port), timeout=10)
+    connection.request("POST", "/predict", form["data"], form["headers"])
+    assert connection.getresponse().status == 200
     connection.close()
 
 

@@ -1,0 +1,71 @@
+"""What the app's rules on a photo itself refuse: `python -m benchmarks.quality FOLDER…`.
+
+Of the photos in each folder the parts that are too small, too dark and blurred. Then all of them
+are blurred: how many our measure finds, and the variance of the Laplacian (Pech-Pacheco et al.
+2000), each with the one limit for all folders that refuses one in a hundred of the sharp photos.
+"""
+
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+from tqdm import tqdm
+
+from app.quality import find_faults, measure_sharpness
+from processing.image import read_square
+
+SIZE = 224
+BLURS = (0.005, 0.01)  # deviations of a Gaussian, of the side
+REFUSED = 0.01  # of sharp photos, where both measures are compared
+
+
+@click.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--crop", type=click.FloatRange(0, 1, min_open=True), default=0.6, show_default=True)
+@click.option("--count", type=click.IntRange(10), default=400, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True)
+def main(folders: tuple[Path, ...], crop: float, count: int, seed: int) -> None:
+    """Photos in and below each of the folders; --crop 1.0 where they were cut before."""
+    sharpness, variance = [], []
+    for folder in folders:
+        paths = sorted(folder.rglob("*.jpg"))
+        if not paths:
+            raise click.ClickException(f"{folder}: no .jpg in or below it.")
+        chosen = np.random.default_rng(seed).permutation(len(paths))[:count]
+        faults: list[str] = []
+        for i in tqdm(chosen, desc=folder.name, unit=" photos", mininterval=1):
+            square = read_square(paths[i].read_bytes(), size=SIZE, crop_fraction=crop)
+            faults += find_faults(square.pixels, square.width, square.height, crop)
+            seen = [square.pixels, *(_blur(square.pixels, blur) for blur in BLURS)]
+            sharpness.append([measure_sharpness(each) for each in seen])
+            variance.append([_laplacian_variance(each) for each in seen])
+        for fault in ("too_small", "too_dark", "blurred"):
+            click.echo(f"  {fault}: {faults.count(fault) / len(chosen):.3f} of {len(chosen)}")
+    for blur, ours, theirs in zip(BLURS, _found(sharpness), _found(variance), strict=True):
+        click.echo(
+            f"Found where blurred by {blur:.1%} of the side: {ours:.3f}, by Laplacian's variance "
+            f"{theirs:.3f}; ratio {ours / max(theirs, 1e-9):.2f}"
+        )
+
+
+def _blur(square: NDArray[np.uint8], blur: float) -> NDArray[np.uint8]:
+    picture = Image.fromarray(square).filter(ImageFilter.GaussianBlur(blur * len(square)))
+    return np.asarray(picture)
+
+
+def _laplacian_variance(square: NDArray[np.uint8]) -> float:
+    grey = np.asarray(Image.fromarray(square).convert("L"), np.float32)
+    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+    return float((4 * grey[1:-1, 1:-1] - around).var())
+
+
+def _found(measured: list[list[float]]) -> list[float]:
+    """Parts of the blurred photos below the limit under which `REFUSED` of the sharp ones lie."""
+    sharp, *blurred = np.transpose(measured)
+    return [float((each < np.quantile(sharp, REFUSED)).mean()) for each in blurred]
+
+
+if __name__ == "__main__":
+    main()
