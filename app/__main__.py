@@ -20,9 +20,8 @@ from processing.image import ImageError
 from processing.store import StoreError
 
 COLUMNS = ("image", "probability", "label", "assessable", "reasons")
+STABILITY_COLUMNS = ("lowest", "highest", "uncertain")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif"}
-
-Row = tuple[str, str, str, str, str]
 
 
 @click.group()
@@ -42,7 +41,14 @@ def main() -> None:
     help="Write the table to FILE instead of printing it.",
 )
 @click.option("--model", metavar="BUNDLE_OR_STORE", help="A folder or s3://… [the embedded model]")
-def classify(paths: tuple[Path, ...], csv_path: Path | None, model: str | None) -> None:
+@click.option(
+    "--stability",
+    is_flag=True,
+    help="Add the columns lowest, highest and uncertain: over a photo's eight orientations.",
+)
+def classify(
+    paths: tuple[Path, ...], csv_path: Path | None, model: str | None, stability: bool
+) -> None:
     """Classify photos, and those in and below folders, as the page does.
 
     A photo without a label cannot be judged, and the column reasons says why. Its probability is
@@ -61,11 +67,11 @@ def classify(paths: tuple[Path, ...], csv_path: Path | None, model: str | None) 
     unreadable = 0
     with _open_table(csv_path) as table:
         writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        writer.writerow(COLUMNS + (STABILITY_COLUMNS if stability else ()))
         with click.progressbar(photos, label="Classifying", file=sys.stderr) as bar:
             for name, path in bar:
                 try:
-                    writer.writerow(_classify_file(name, path, classifier))
+                    writer.writerow(_classify_file(name, path, classifier, stability))
                 except (ImageError, OSError) as error:
                     unreadable += 1
                     writer.writerow((name, "", "", "false", str(error)))
@@ -95,11 +101,19 @@ def _find_photos(paths: tuple[Path, ...]) -> tuple[list[tuple[str, Path]], int]:
     return photos, skipped
 
 
-def _classify_file(name: str, path: Path, classifier: Classifier) -> Row:
-    answer = answer_photo(path.read_bytes(), classifier)
+def _classify_file(name: str, path: Path, classifier: Classifier, stability: bool) -> list[str]:
+    answer = answer_photo(path.read_bytes(), classifier, stability=stability)
     probability = "" if answer.probability is None else f"{answer.probability:.7f}"
-    assessable = "true" if answer.assessable else "false"
-    return name, probability, answer.label or "", assessable, "; ".join(answer.reasons)
+    reasons = "; ".join(answer.reasons)
+    row = [name, probability, answer.label or "", _say(answer.assessable), reasons]
+    if stability:
+        seen = answer.stability
+        row += [f"{seen.low:.7f}", f"{seen.high:.7f}", _say(answer.uncertain)] if seen else [""] * 3
+    return row
+
+
+def _say(true: bool) -> str:
+    return "true" if true else "false"
 
 
 @contextlib.contextmanager

@@ -84,6 +84,13 @@ def test_unreadable_photos_get_a_row_and_an_exit_code(classify, folder):
     assert "1 of 3 photos could not be read" in result.stderr
 
 
+def test_the_orientations_are_looked_at_where_that_is_asked_for(classify, folder):
+    small, first, _ = read(classify(folder, "--stability").stdout)
+    assert float(first["lowest"]) < float(first["probability"]) < float(first["highest"])
+    assert first["uncertain"] in ("true", "false")
+    assert small["lowest"] == small["highest"] == small["uncertain"] == ""
+
+
 def test_another_model_can_be_named(classify, folder, make_bundle, served):
     point = served.manifest.in_force.model_dump() | {"threshold": 0.0}
     bundle = make_bundle(operating_points=[point], operating_point=point["name"])

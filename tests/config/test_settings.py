@@ -45,6 +45,8 @@ def test_an_empty_variable_counts_as_unset(monkeypatch):
     [
         ("MODEL_URI", "http://example.org/model"),
         ("MODEL_URI", "s3://"),
+        ("CORS_ORIGINS", "example.org"),
+        ("CORS_ORIGINS", "https://example.org,"),
         ("MODEL_URI", "/no/such/folder"),
         ("MODEL_FALLBACK", "yes"),
         ("MAX_UPLOAD_MB", "many"),
