@@ -1,6 +1,7 @@
 """The model in service: fetched and loaded in the background, so that the port binds at once."""
 
 import logging
+import random
 import threading
 import time
 from pathlib import Path
@@ -9,8 +10,8 @@ from flask_babel import gettext
 
 from app.classifier import Classifier
 from config.settings import Settings
-from processing.bundle import Bundle, read_bundle
-from processing.store import fetch_bundle
+from processing.bundle import Bundle, BundleError, read_bundle
+from processing.store import StoreError, fetch_bundle, find_version, recall, remember
 
 EMBEDDED_BUNDLE = Path(__file__).with_name("model") / "default"
 # Loading takes a fraction of a second from disk and a few seconds from a store.
@@ -30,10 +31,11 @@ class ModelUnavailableError(Exception):
 
 
 class ModelInService:
-    """Holds the classifier that answers now.
+    """Holds the classifier that answers now, and brings the next one when it is published.
 
-    With `MODEL_FALLBACK=default` the embedded model answers until the configured one is loaded.
-    Without it nobody gets another model's answer: there is none until then.
+    Where the store fails at the start, the version of it that was good last answers, from the
+    cache. With `MODEL_FALLBACK=default` the embedded model does, until the configured one is
+    loaded. Otherwise nobody gets another model's answer: there is none until then.
     """
 
     def __init__(self, settings: Settings, *, threads: int) -> None:
@@ -41,10 +43,16 @@ class ModelInService:
         self._threads = threads
         self._classifier: Classifier | None = None
         self._retry_at: float | None = None  # monotonic; None while the first attempt runs
+        self._stopped = threading.Event()
+        self._refused: str | None = None  # a version that came whole and is not fit to serve
 
     def start(self) -> None:
         """Begin to load. To be called in the process that serves: threads do not survive a fork."""
-        threading.Thread(target=self._load, name="model-loader", daemon=True).start()
+        threading.Thread(target=self._keep_up, name="model-loader", daemon=True).start()
+
+    def stop(self) -> None:
+        """Bring no more models; the one that is there goes on."""
+        self._stopped.set()
 
     @property
     def classifier(self) -> Classifier:
@@ -65,26 +73,65 @@ class ModelInService:
             gettext("The model cannot be loaded at the moment. Try again later."), seconds
         )
 
-    def _load(self) -> None:
-        if self._settings.model_uri and self._settings.model_fallback == "default":
-            self._try_to_load(None)
-        pause = FIRST_RETRY_SECONDS
-        while not self._try_to_load(self._settings.model_uri):
-            self._retry_at = time.monotonic() + pause
-            time.sleep(pause)
-            pause = min(2 * pause, LAST_RETRY_SECONDS)
+    def _keep_up(self) -> None:
+        uri = self._settings.model_uri
+        if uri is None or self._settings.model_fallback == "default":
+            self._try_to_serve(None)
+        if uri is None:
+            return
+        loaded, pause = False, FIRST_RETRY_SECONDS
+        while not self._stopped.is_set():
+            if not loaded:
+                loaded = self._try_to_serve(uri)
+            elif self._is_outdated(uri):
+                self._try_to_serve(uri)
+            if loaded:
+                # Workers and dynos that started together need not ask together.
+                seconds = self._settings.model_refresh_seconds * random.uniform(0.8, 1.2)  # noqa: S311
+            else:
+                if self._classifier is None:
+                    self._serve_last_good(uri)
+                self._retry_at = time.monotonic() + pause
+                seconds, pause = pause, min(2 * pause, LAST_RETRY_SECONDS)
+            self._stopped.wait(seconds)
 
-    def _try_to_load(self, uri: str | None) -> bool:
+    def _is_outdated(self, uri: str) -> bool:
+        try:
+            version = find_version(uri)
+        except (StoreError, BundleError) as error:  # for an hour, say: what answers goes on
+            logger.warning("Which model is in force cannot be read: %s", error)
+            return False
+        return version not in (self.classifier.manifest.version, self._refused)
+
+    def _serve_last_good(self, uri: str) -> None:
+        try:
+            bundle = recall(uri, self._settings.model_cache)
+            self._classifier = Classifier(bundle, threads=self._threads)
+        except (StoreError, BundleError) as error:
+            logger.info("No earlier model to go on with: %s", error)
+        else:
+            logger.warning("Model %s, the last good one, goes on", bundle.manifest.version)
+
+    def _try_to_serve(self, uri: str | None) -> bool:
         started = time.monotonic()
+        version = None
         try:
             bundle = open_bundle(uri, self._settings.model_cache)
-            self._classifier = Classifier(bundle, threads=self._threads)
+            version = bundle.manifest.version
+            classifier = Classifier(bundle, threads=self._threads)
         # Anything at all: this thread is the only one that brings a model, and has to try again.
         except Exception as error:
+            self._refused = version
             logger.exception("Model not loaded from %s: %s", uri or EMBEDDED_BUNDLE, error)
             return False
+        self._classifier = classifier
+        if uri and uri.startswith("s3:"):
+            try:
+                remember(uri, bundle, self._settings.model_cache)
+            except StoreError as error:
+                logger.warning("A start without %s would find no model: %s", uri, error)
         milliseconds = (time.monotonic() - started) * 1000
-        logger.info("Model %s in service after %.0f ms", bundle.manifest.version, milliseconds)
+        logger.info("Model %s in service after %.0f ms", version, milliseconds)
         return True
 
 

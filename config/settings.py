@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     model_fallback: Literal["default"] | None = Field(
         None, description='"default" (the embedded model answers until MODEL_URI is ready) or unset'
     )
+    model_refresh_seconds: int = Field(
+        60, ge=1, le=86400, description="a whole number from 1 to 86400"
+    )
     model_cache: Path = Field(_CACHE, description="a folder that can be created or written to")
     sentry_dsn: SecretStr | None = Field(
         None, description="https://KEY@HOST/PROJECT as Sentry shows it, or unset (nothing is sent)"

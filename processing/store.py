@@ -37,6 +37,7 @@ ROLLBACK_DEPTH = 20
 LOCK_TIMEOUT_SECONDS = 600
 NOT_WHOLE = "This version is not whole: roll back, or delete its folder and publish it again."
 _PARTIAL = ".partial-"
+_NOTES = "last-good-*.json"
 
 Progress = Callable[[int], object]
 
@@ -79,6 +80,58 @@ def fetch_bundle(uri: str, cache: Path) -> Bundle:
         return read_bundle(Path(uri))
     store = open_store(uri)
     return store.open_version(store.read_pointer(), cache)
+
+
+def find_version(uri: str) -> str:
+    """The version in force at `uri`, without its files.
+
+    Raises:
+        StoreError, BundleError: as `fetch_bundle`.
+    """
+    with disk_faults_explained():
+        path = Path(uri) / MANIFEST
+        if path.is_file():
+            return parse_manifest(path.read_bytes(), path).version
+    return open_store(uri).read_pointer().version
+
+
+def remember(uri: str, bundle: Bundle, cache: Path) -> None:
+    """Note in `cache` that this bundle of `uri` was good, and remove those that no note names.
+
+    Raises:
+        StoreError: the disk refuses it.
+    """
+    published = Published(
+        version=bundle.manifest.version,
+        manifest_sha256=_sha256((bundle.path / MANIFEST).read_bytes()),
+    )
+    with locked(cache):
+        partial = cache / f"{_PARTIAL}note"
+        partial.write_text(published.model_dump_json())
+        partial.replace(_note_of(uri, cache))
+        noted = {Published.model_validate_json(n.read_bytes()).version for n in cache.glob(_NOTES)}
+        for folder in cache.iterdir():
+            if re.fullmatch("[0-9a-f]{64}", folder.name) and folder.name not in noted:
+                shutil.rmtree(folder)
+
+
+def recall(uri: str, cache: Path) -> Bundle:
+    """The bundle that `remember` noted last for `uri`, from `cache` alone.
+
+    Raises:
+        StoreError: there is none, or it is damaged.
+        BundleError: it is of another format.
+    """
+    try:
+        published = Published.model_validate_json(_note_of(uri, cache).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise StoreError(f"{cache} holds no model of {uri}.") from error
+    folder = cache / published.version
+    return verify_version(published, folder, str(folder))
+
+
+def _note_of(uri: str, cache: Path) -> Path:
+    return cache / _NOTES.replace("*", _sha256(uri.encode())[:16])
 
 
 def open_store(uri: str) -> "Store":

@@ -38,13 +38,18 @@ def _own_settings(monkeypatch, tmp_path, served):
 def make_client():
     """A client of a new app; `ready=False` does not wait for its model."""
 
+    services = []
+
     def make(ready=True, **settings):
         client = create_app(Settings(**settings)).test_client()
+        services.append(client.application.extensions["model_in_service"])
         if ready:
             wait(lambda: client.get("/readyz").status_code == 200)
         return client
 
-    return make
+    yield make
+    for service in services:
+        service.stop()
 
 
 @pytest.fixture

@@ -1,0 +1,158 @@
+"""The model in service follows the store: a real S3 server, and its faults."""
+
+import io
+import threading
+
+import numpy as np
+import pytest
+
+from processing.store import POINTER, open_store
+from tests.faulty_proxy import FaultyProxy
+
+JSON = {"Accept": "application/json"}
+DEAD = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def uri(bucket):
+    return f"s3://{bucket}/melanoma"
+
+
+@pytest.fixture
+def publish(uri, make_bundle):
+    """Publish a bundle with a card of its own, and return it."""
+
+    def do(card, **files):
+        bundle = make_bundle(card, files={"MODEL_CARD.md": f"# {card}\n".encode(), **files})
+        open_store(uri).publish(bundle.path)
+        return bundle
+
+    return do
+
+
+@pytest.fixture
+def follow(make_client, uri):
+    """A client of an app that asks the store every second or so."""
+
+    def start(**settings):
+        return make_client(model_uri=uri, model_refresh_seconds=1, **settings)
+
+    return start
+
+
+def serves(client, bundle):
+    return bundle.manifest.version in client.get("/readyz").text
+
+
+def spoil_golden(bundle):
+    images, probability = bundle.read_golden()
+    golden = io.BytesIO()
+    np.savez(golden, images=images, probability=1 - probability)
+    return golden.getvalue()
+
+
+def test_what_is_published_takes_over_and_no_request_is_lost(
+    follow, publish, uri, wait_until, photo
+):
+    first = publish("first")
+    client = follow()
+    assert serves(client, first)
+    statuses, over = [], threading.Event()
+
+    def ask():
+        while not over.is_set():
+            data = {"image": (io.BytesIO(photo), "a.jpg")}
+            answer = client.application.test_client().post("/predict", data=data, headers=JSON)
+            statuses.append(answer.status_code)
+
+    visitors = [threading.Thread(target=ask) for _ in range(3)]
+    for visitor in visitors:
+        visitor.start()
+    try:
+        second = publish("second")
+        wait_until(lambda: serves(client, second))
+        open_store(uri).rollback()
+        wait_until(lambda: serves(client, first))
+    finally:
+        over.set()
+        for visitor in visitors:
+            visitor.join()
+    assert len(statuses) > 10
+    assert set(statuses) == {200}
+
+
+def test_a_new_model_that_fails_its_golden_check_stays_out_and_is_not_tried_again(
+    follow, publish, wait_until, caplog, served
+):
+    first = publish("first")
+    client = follow()
+    caplog.set_level("INFO", "app.service")
+    bad = publish("bad", **{"golden.npz": spoil_golden(served)})
+    wait_until(lambda: "golden images" in caplog.text)
+    assert serves(client, first)
+    good = publish("good")
+    wait_until(lambda: serves(client, good))
+    assert caplog.text.count("Model not loaded") == 1
+    assert f"{bad.manifest.version} in service" not in caplog.text
+
+
+def test_a_pointer_to_a_version_that_is_not_there_changes_nothing(
+    follow, publish, uri, s3, bucket, wait_until, caplog
+):
+    first = publish("first")
+    client = follow()
+    pointer = s3.client.get_object(Bucket=bucket, Key=f"melanoma/{POINTER}")["Body"].read()
+    wrong = pointer.replace(first.manifest.version.encode(), b"0" * 64)
+    s3.client.put_object(Bucket=bucket, Key=f"melanoma/{POINTER}", Body=wrong)
+    wait_until(lambda: "is missing" in caplog.text)
+    assert serves(client, first)
+
+
+def test_a_store_that_is_away_for_a_while_changes_nothing(
+    follow, publish, s3, monkeypatch, wait_until, caplog, uri
+):
+    first = publish("first")
+    with FaultyProxy(s3.port) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
+        client = follow()
+        assert serves(client, first)
+        proxy.spoil(POINTER, "lose", times=8)
+        wait_until(lambda: "cannot be read" in caplog.text)
+        assert serves(client, first)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.endpoint)
+        second = publish("second")
+        wait_until(lambda: serves(client, second))
+
+
+def test_a_start_without_the_store_goes_on_with_the_last_good_model(
+    follow, publish, monkeypatch, wait_until, caplog, s3
+):
+    first = publish("first")
+    assert serves(follow(), first)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", DEAD)
+    client = follow()
+    assert serves(client, first)
+    assert "the last good one, goes on" in caplog.text
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.endpoint)
+    second = publish("second")
+    wait_until(lambda: serves(client, second))
+
+
+def test_a_start_without_the_store_or_a_copy_waits_for_it(
+    follow, publish, monkeypatch, wait_until, s3
+):
+    first = publish("first")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", DEAD)
+    client = follow(ready=False)
+    wait_until(lambda: "cannot be loaded" in client.get("/readyz").text)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.endpoint)
+    wait_until(lambda: serves(client, first))
+
+
+def test_the_cache_keeps_the_model_in_service_alone(follow, publish, wait_until, tmp_path):
+    publish("first")
+    client = follow()
+    second = publish("second")
+    wait_until(lambda: serves(client, second))
+    kept = tmp_path / "cache"
+    wait_until(lambda: [f.name for f in kept.glob("?" * 64)] == [second.manifest.version])
