@@ -1,13 +1,14 @@
 """The web app. Never imports TensorFlow, Keras or `training`."""
 
-import logging
 import os
 import sys
 
 from flask import Flask
 from flask_cors import CORS
+from werkzeug.middleware.proxy_fix import ProxyFix
 
-from app import errors, headers, languages, main, page, request_id, uploads
+from app import errors, headers, languages, limits, main, metrics, page, request_id, uploads
+from app.logs import start_logging
 from app.queue import Queue
 from app.sentry import start_sentry
 from app.service import ModelInService
@@ -31,7 +32,7 @@ def create_app(settings: Settings | None = None) -> Flask:
             settings = read_settings()
         except SettingsError as error:
             sys.exit(str(error))
-    _start_logging(settings)
+    start_logging(settings)
     start_sentry(settings)
     app = Flask(__name__)
     app.request_class = InMemoryRequest
@@ -39,10 +40,15 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["MAX_FORM_PARTS"] = uploads.MAX_PARTS
     app.jinja_env.filters.update(page.FILTERS)
     languages.register(app)
+    metrics.register(app, settings)
     request_id.register(app)
     app.register_blueprint(main.blueprint)
     errors.register(app)
     headers.register(app)
+    limits.register(app, settings, "main.predict")
+    if settings.trusted_proxies:
+        proxies = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
     if settings.cors_origins:
         CORS(app, origins=settings.cors_origins, expose_headers=[request_id.HEADER, "Retry-After"])
     threads = max(1, min((os.cpu_count() or 1) // settings.web_concurrency, _MAX_INFERENCE_THREADS))
@@ -51,10 +57,3 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["queue"] = Queue()
     service.start()
     return app
-
-
-def _start_logging(settings: Settings) -> None:
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # Only our own: at DEBUG others log EXIF tags and signed headers.
-    for package in ("app", "processing"):
-        logging.getLogger(package).setLevel(settings.log_level)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.classifier import Classifier, Range
+from app.metrics import stage
 from app.quality import Fault, find_faults
 from processing.image import read_square
 
@@ -46,17 +47,21 @@ def answer_photo(data: bytes, classifier: Classifier, *, stability: bool = False
         ImageError: the photo cannot be read.
     """
     wanted = classifier.manifest.input
-    with _decoding:
+    with stage("decode"), _decoding:
         square = read_square(data, size=wanted.size, crop_fraction=wanted.crop_fraction)
     pixels = square.pixels
     faults = find_faults(pixels, square.width, square.height, wanted.crop_fraction)
     if "too_small" in faults:
         return Answer(pixels, faults, None, None, None, False, None)
-    prediction = classifier.classify(pixels[np.newaxis])[0]
+    with stage("infer"):
+        prediction = classifier.classify(pixels[np.newaxis])[0]
     reasons: tuple[Reason, ...] = (*faults, "not_a_lesion") if prediction.outlier else faults
     if reasons:
         return Answer(pixels, reasons, prediction.probability, None, None, False, None)
-    seen = classifier.measure_stability(pixels, prediction) if stability else None
+    seen = None
+    if stability:
+        with stage("stability"):
+            seen = classifier.measure_stability(pixels, prediction)
     return Answer(
         pixels,
         (),

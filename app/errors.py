@@ -7,10 +7,13 @@ from typing import NamedTuple
 from flask import Flask, Response, current_app, g, make_response, request
 from flask_babel import gettext, lazy_gettext
 from flask_babel.speaklater import LazyString
+from flask_limiter.errors import RateLimitExceeded
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from app.api import Problem
 from app.languages import translate
+from app.limits import seconds_to_wait
+from app.logs import log_event
 from app.page import render_page, wants_json
 from app.queue import BusyError
 from app.service import ModelUnavailableError
@@ -39,6 +42,7 @@ KINDS = (
     Kind(TooManyPixelsError, 413, "/problems/image-too-large", _("The photo is too large")),
     Kind(ImageError, 400, "/problems/image-broken", _("The photo is damaged")),
     Kind(RequestEntityTooLarge, 413, "/problems/upload-too-large", _("The upload is too large")),
+    Kind(RateLimitExceeded, 429, "/problems/too-many-requests", _("Too many requests")),
     Kind(BusyError, 503, "/problems/busy", _("Busy right now")),
     Kind(ModelUnavailableError, 503, "/problems/model-unavailable", _("Not ready yet")),
 )
@@ -73,6 +77,11 @@ def _detail(error: Exception) -> str:
             megabytes=current_app.config["MAX_CONTENT_LENGTH"] // 1_000_000,
             parts=current_app.config["MAX_FORM_PARTS"],
         )
+    if isinstance(error, RateLimitExceeded):
+        return gettext(
+            "This address has sent too many requests. Try again in %(seconds)d seconds.",
+            seconds=seconds_to_wait(),
+        )
     if isinstance(error, ImageError):
         return translate(error.template, error.values)
     if isinstance(error, HTTPException):
@@ -83,7 +92,8 @@ def _detail(error: Exception) -> str:
 def answer_error(error: Exception) -> Response:
     """The answer to a request that failed with `error`."""
     problem = describe_problem(error)
-    if (request.content_length or 0) > current_app.config["MAX_CONTENT_LENGTH"]:
+    too_large = (request.content_length or 0) > current_app.config["MAX_CONTENT_LENGTH"]
+    if too_large or isinstance(error, RateLimitExceeded):  # refused before it was read
         discard_upload(request)
     if wants_json():
         response = make_response(problem.model_dump_json())
@@ -97,10 +107,9 @@ def answer_error(error: Exception) -> Response:
         )
     if isinstance(error, BusyError | ModelUnavailableError):
         response.headers["Retry-After"] = str(error.retry_after_seconds)
-    logger.info(
-        "%s: status=%d type=%s request=%s",
-        request.endpoint, problem.status, problem.type, problem.request_id,
-    )  # fmt: skip
+    if isinstance(error, RateLimitExceeded):
+        response.headers["Retry-After"] = str(seconds_to_wait())
+    log_event(logger, "problem", at=request.endpoint, status=problem.status, type=problem.type)
     return response
 
 

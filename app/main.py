@@ -7,7 +7,6 @@ from flask import (
     Blueprint,
     Response,
     current_app,
-    g,
     jsonify,
     make_response,
     render_template,
@@ -17,6 +16,8 @@ from flask import (
 from app.answer import Answer, answer_photo
 from app.api import Answers, ImageProblem
 from app.errors import describe_problem
+from app.logs import log_event
+from app.metrics import count_photo, stage
 from app.openapi import describe_api
 from app.page import (
     Entry,
@@ -81,15 +82,19 @@ def predict() -> Response:
             else:
                 results.append((photo, answer))
     manifest = classifier.manifest
-    response = _answer_json(results, manifest) if as_json else _answer_page(results, manifest)
-    logger.info(
-        "predict: request=%s model=%s images=%d bytes=%d ms=%.0f outcome=%s",
-        g.request_id,
-        manifest.version,
-        len(photos),
-        sum(len(photo.content) for photo in photos),
-        (time.monotonic() - started) * 1000,
-        ",".join(_outcome(result) for _, result in results),
+    with stage("render"):
+        response = _answer_json(results, manifest) if as_json else _answer_page(results, manifest)
+    for _, result in results:
+        score = result.probability if isinstance(result, Answer) and result.assessable else None
+        count_photo(_outcome(result), score)
+    log_event(
+        logger,
+        "predict",
+        model=manifest.version,
+        images=len(photos),
+        bytes=sum(len(photo.content) for photo in photos),
+        ms=round((time.monotonic() - started) * 1000),
+        outcome=",".join(_outcome(result) for _, result in results),
     )
     return response
 

@@ -112,7 +112,7 @@ def _describe_predict(app: Flask) -> dict[str, Any]:
         | {
             str(status): _answer(
                 "Problem types: " + ", ".join(f"`{type_}`" for type_ in types) + ".",
-                *(["Retry-After"] if status == 503 else []),
+                *(["Retry-After"] if status in (429, 503) else []),
                 **{_PROBLEM: "Problem", _HTML: None},
             )
             for status, types in sorted(faults.items())

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 from flask_babel import gettext
 
+from app.metrics import count_places
+
 # Eight requests wait under a second for the default model and a few for a large one; a ninth is
 # better told at once than left to run into the router's 30 s.
 PLACES = 8
@@ -35,7 +37,9 @@ class Queue:
             raise BusyError(
                 gettext("Many photos are being analysed right now. Try again in a moment.")
             )
+        count_places(1)
         try:
             yield
         finally:
+            count_places(-1)
             self._places.release()

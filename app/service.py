@@ -9,6 +9,7 @@ from pathlib import Path
 from flask_babel import gettext
 
 from app.classifier import Classifier
+from app.metrics import tell_model
 from config.settings import Settings
 from processing.bundle import Bundle, BundleError, read_bundle
 from processing.store import StoreError, fetch_bundle, find_version, recall, remember
@@ -106,11 +107,15 @@ class ModelInService:
     def _serve_last_good(self, uri: str) -> None:
         try:
             bundle = recall(uri, self._settings.model_cache)
-            self._classifier = Classifier(bundle, threads=self._threads)
+            self._put(Classifier(bundle, threads=self._threads))
         except (StoreError, BundleError) as error:
             logger.info("No earlier model to go on with: %s", error)
         else:
             logger.warning("Model %s, the last good one, goes on", bundle.manifest.version)
+
+    def _put(self, classifier: Classifier) -> None:
+        tell_model(classifier.manifest, self._classifier.manifest if self._classifier else None)
+        self._classifier = classifier
 
     def _try_to_serve(self, uri: str | None) -> bool:
         started = time.monotonic()
@@ -124,7 +129,7 @@ class ModelInService:
             self._refused = version
             logger.exception("Model not loaded from %s: %s", uri or EMBEDDED_BUNDLE, error)
             return False
-        self._classifier = classifier
+        self._put(classifier)
         if uri and uri.startswith("s3:"):
             try:
                 remember(uri, bundle, self._settings.model_cache)

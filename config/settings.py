@@ -4,7 +4,15 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from limits import parse_many
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _CACHE = Path(__file__).parents[1] / "app" / "model" / "cache"
@@ -12,7 +20,14 @@ _CACHE = Path(__file__).parents[1] / "app" / "model" / "cache"
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
+_TOKEN_CHARACTERS = 16
 _ORIGIN = re.compile(r"https?://[^/\s,]+")
+
+
+def _check_rate(rate: str) -> str:
+    if rate != "unlimited":
+        parse_many(rate)
+    return rate
 
 
 def _split(value: object) -> object:
@@ -49,6 +64,17 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
         (), description="origins such as https://example.org, with commas between, or unset (none)"
     )
+    rate_limit: Annotated[str, AfterValidator(_check_rate)] = Field(
+        "60 per minute", description='such as "60 per minute", several with ; between, or unlimited'
+    )
+    redis_url: SecretStr | None = Field(
+        None, description="redis://… or rediss://…, or unset (each process counts for itself)"
+    )
+    trusted_proxies: int = Field(0, ge=0, le=5, description="a whole number from 0 to 5")
+    metrics_token: SecretStr | None = Field(
+        None, description="a secret of 16 characters or more, or unset (no metrics)"
+    )
+    log_format: Literal["text", "json"] = Field("text", description="text or json")
     max_upload_mb: int = Field(20, ge=1, le=1000, description="a whole number from 1 to 1000")
     log_level: Annotated[LogLevel, BeforeValidator(str.upper)] = Field(
         "INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL"
@@ -70,6 +96,20 @@ class Settings(BaseSettings):
         if scheme != "s3" or not rest.partition("/")[0]:
             raise ValueError
         return uri
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, url: SecretStr | None) -> SecretStr | None:
+        if url and not url.get_secret_value().startswith(("redis://", "rediss://")):
+            raise ValueError
+        return url
+
+    @field_validator("metrics_token")
+    @classmethod
+    def _token_is_long(cls, token: SecretStr | None) -> SecretStr | None:
+        if token and len(token.get_secret_value()) < _TOKEN_CHARACTERS:
+            raise ValueError
+        return token
 
     @field_validator("cors_origins")
     @classmethod

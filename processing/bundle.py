@@ -116,6 +116,9 @@ class Description(_Part):
     operating_point: str  # name of the one in force
     calibration: Calibration
     outliers: Outliers | None = None  # None: the graph gives no distance, and nothing is refused
+    # Of held-out lesions, the part in each of as many equal bins of the probability, with which
+    # those in service can be compared.
+    scores: tuple[Probability, ...] = ()
     metrics: tuple[Metric, ...]
     licence: str
     attribution: tuple[str, ...]

@@ -37,6 +37,7 @@ from training.vocabulary import LICENCE, TARGETS, describe_source
 _log = logging.getLogger(__name__)
 
 _GOLDEN_LESIONS = 4  # of each kind
+_SCORE_BINS = 20
 
 
 def export(
@@ -99,6 +100,9 @@ def _describe(served: Served, evaluation: Evaluation) -> Description:
         calibration=served.calibration,
         outliers=Outliers(
             threshold=served.outlier_threshold, refused=refused, measured_on=served.oof_name
+        ),
+        scores=tuple(
+            np.histogram(served.oof["probability"], _SCORE_BINS, (0, 1))[0] / len(served.oof)
         ),
         metrics=tuple(
             metric

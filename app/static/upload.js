@@ -133,7 +133,7 @@ $(function () {
       say(texts.analysing, where);
       const { request, outcome } = await post(content, photo.file.name, where);
       const seconds = Number(request.getResponseHeader("Retry-After"));
-      if (request.status === 503 && seconds && tries < MOST_TRIES) {
+      if ([429, 503].includes(request.status) && seconds && tries < MOST_TRIES) {
         say(texts.waiting, { ...where, seconds });
         await wait(seconds);
         continue;

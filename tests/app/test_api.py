@@ -18,7 +18,7 @@ def test_each_route_is_described(client):
     routes = {
         rule.rule for rule in client.application.url_map.iter_rules() if rule.endpoint != "static"
     }
-    assert routes - set(described) == {"/", "/docs", "/openapi.json"}
+    assert routes - set(described) == {"/", "/docs", "/openapi.json", "/metrics"}
 
 
 def test_each_problem_type_that_is_given_is_described(client, post):

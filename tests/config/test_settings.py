@@ -46,6 +46,9 @@ def test_an_empty_variable_counts_as_unset(monkeypatch):
         ("MODEL_URI", "http://example.org/model"),
         ("MODEL_URI", "s3://"),
         ("CORS_ORIGINS", "example.org"),
+        ("RATE_LIMIT", "often"),
+        ("TRUSTED_PROXIES", "all"),
+        ("LOG_FORMAT", "xml"),
         ("CORS_ORIGINS", "https://example.org,"),
         ("MODEL_URI", "/no/such/folder"),
         ("MODEL_FALLBACK", "yes"),
@@ -76,9 +79,10 @@ def test_each_wrong_variable_gets_a_line(monkeypatch):
     }
 
 
-def test_a_wrong_secret_is_not_shown(monkeypatch):
-    monkeypatch.setenv("SENTRY_DSN", "verysecret")
-    with pytest.raises(SettingsError, match="SENTRY_DSN: wrong value; accepted") as refusal:
+@pytest.mark.parametrize("name", ["SENTRY_DSN", "REDIS_URL", "METRICS_TOKEN"])
+def test_a_wrong_secret_is_not_shown(monkeypatch, name):
+    monkeypatch.setenv(name, "verysecret")
+    with pytest.raises(SettingsError, match=f"{name}: wrong value; accepted") as refusal:
         read_settings()
     assert "verysecret" not in str(refusal.value)
 

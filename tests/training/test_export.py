@@ -59,6 +59,7 @@ def test_the_manifest_tells_each_figure_with_its_data_and_interval(bundle: Bundl
     assert test_auc.estimate.low <= test_auc.estimate.value <= test_auc.estimate.high
     assert bundle.manifest.in_force.name == "sensitivity 0.95"
     assert bundle.manifest.training["folds_averaged"] == 2
+    assert sum(bundle.manifest.scores) == pytest.approx(1)
 
 
 def test_the_card_says_label_limits_figures_and_licence(bundle: Bundle) -> None:

@@ -1,0 +1,133 @@
+"""What Prometheus is told, right over several workers: their counts lie in files of a folder.
+
+gunicorn.conf.py makes the folder and names it in `PROMETHEUS_MULTIPROC_DIR`, before any worker
+imports this.
+"""
+
+import hmac
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flask import Blueprint, Flask, Response, abort, current_app, g, request
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from config.settings import Settings
+from processing.bundle import Manifest
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25)
+_SCORES = tuple(i / 20 for i in range(1, 21))
+
+_requests = Counter("melanoma_requests_total", "Answers given.", ("endpoint", "method", "status"))
+_latency = Histogram(
+    "melanoma_request_seconds", "From request to answer.", ("endpoint",), buckets=_SECONDS
+)
+_stages = Histogram(
+    "melanoma_stage_seconds", "Of one photo or answer.", ("stage",), buckets=_SECONDS
+)
+_photos = Counter("melanoma_photos_total", "Photos by what was said of them.", ("outcome",))
+_scores = Histogram("melanoma_score", "Probability of photos that were judged.", buckets=_SCORES)
+_places = Gauge("melanoma_places_taken", "Requests in the queue.", multiprocess_mode="livesum")
+_models = Gauge(
+    "melanoma_model_in_service",
+    "1 for the version that answers.",
+    ("version",),
+    multiprocess_mode="livemax",
+)
+_expected_scores = Gauge(
+    "melanoma_expected_score_share",
+    "Of held-out lesions, the part with a probability up to `le`: how melanoma_score should look.",
+    ("le",),
+    multiprocess_mode="livemax",
+)
+_expected_refused = Gauge(
+    "melanoma_expected_refused_share",
+    "Of held-out lesions, the part that is taken for no lesion.",
+    multiprocess_mode="livemax",
+)
+
+blueprint = Blueprint("metrics", __name__)
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Time a part of the work."""
+    with _stages.labels(name).time():
+        yield
+
+
+def count_photo(outcome: str, probability: float | None) -> None:
+    """Count a photo; `probability` where it got a label."""
+    _photos.labels(outcome).inc()
+    if probability is not None:
+        _scores.observe(probability)
+
+
+def count_places(change: int) -> None:
+    """Count places of the queue that were taken or given back."""
+    _places.inc(change)
+
+
+def tell_model(manifest: Manifest, before: Manifest | None) -> None:
+    """Tell which model answers from now on, and what to expect of it."""
+    if before:
+        _models.labels(before.version).set(0)
+    _models.labels(manifest.version).set(1)
+    share = 0.0
+    for number, part in enumerate(manifest.scores, 1):
+        share += part
+        _expected_scores.labels(f"{number / len(manifest.scores):g}").set(share)
+    if manifest.outliers:
+        _expected_refused.set(manifest.outliers.refused.value)
+
+
+@blueprint.get("/metrics")
+def show_metrics() -> Response:
+    """For Prometheus, which sends `Authorization: Bearer METRICS_TOKEN`.
+
+    :raise 401: without the token.
+    :raise 404: where none is set.
+    """
+    token: str | None = current_app.config["METRICS_TOKEN"]
+    if token is None:
+        abort(404)
+    sent = request.headers.get("Authorization", "").encode()
+    if not hmac.compare_digest(sent, f"Bearer {token}".encode()):
+        abort(401)
+    registry = REGISTRY
+    if FOLDER in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+def _start() -> None:
+    g.started = time.perf_counter()
+
+
+def _finish(response: Response) -> Response:
+    endpoint = request.endpoint or "none"
+    if endpoint not in ("static", "metrics.show_metrics"):
+        _requests.labels(endpoint, request.method, response.status_code).inc()
+        _latency.labels(endpoint).observe(time.perf_counter() - g.started)
+    return response
+
+
+def register(app: Flask, settings: Settings) -> None:
+    """Count what `app` answers, and show it at `/metrics`."""
+    token = settings.metrics_token
+    app.config["METRICS_TOKEN"] = token and token.get_secret_value()
+    app.before_request(_start)
+    app.after_request(_finish)
+    app.register_blueprint(blueprint)
