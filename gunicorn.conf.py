@@ -16,9 +16,9 @@ except SettingsError as error:
 
 bind = f"0.0.0.0:{_settings.port}" if _settings.port else "127.0.0.1:8000"
 workers = _settings.web_concurrency
-worker_class = "gthread"
-# More than the queue has places: the rest are slow uploads, probes, and requests to be refused.
-threads = 16
+worker_class = "config.worker.Worker"
+# Far more than the queue has places: the rest are slow uploads, probes, requests to be refused.
+threads = 64
 # Heroku's router keeps idle connections for 90 s.
 keepalive = 95
 graceful_timeout = 25

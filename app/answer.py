@@ -1,5 +1,6 @@
 """From a photo to what is said of it: the same for the page, the API and the command line."""
 
+import math
 import threading
 from dataclasses import dataclass
 from typing import Literal
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from app.classifier import Classifier, Range
 from app.metrics import stage
 from app.quality import Fault, find_faults
+from app.queue import turn
 from processing.image import read_square
 
 Reason = Literal[Fault, "not_a_lesion"]
@@ -37,31 +39,35 @@ class Answer:
         return not self.reasons
 
 
-def answer_photo(data: bytes, classifier: Classifier, *, stability: bool = False) -> Answer:
+def answer_photo(
+    data: bytes, classifier: Classifier, *, stability: bool = False, deadline: float = math.inf
+) -> Answer:
     """Decode, cut and classify one photo.
 
     Args:
         stability: also look at it in all its orientations, which takes some times as long.
+        deadline: monotonic seconds.
 
     Raises:
         ImageError: the photo cannot be read.
+        BusyError: it could not be answered before the deadline.
     """
     wanted = classifier.manifest.input
-    with stage("decode"), _decoding:
+    with stage("decode"), turn(_decoding, deadline):
         square = read_square(data, size=wanted.size, crop_fraction=wanted.crop_fraction)
     pixels = square.pixels
     faults = find_faults(pixels, square.width, square.height, wanted.crop_fraction)
     if "too_small" in faults:
         return Answer(pixels, faults, None, None, None, False, None)
     with stage("infer"):
-        prediction = classifier.classify(pixels[np.newaxis])[0]
+        prediction = classifier.classify(pixels[np.newaxis], deadline)[0]
     reasons: tuple[Reason, ...] = (*faults, "not_a_lesion") if prediction.outlier else faults
     if reasons:
         return Answer(pixels, reasons, prediction.probability, None, None, False, None)
     seen = None
     if stability:
         with stage("stability"):
-            seen = classifier.measure_stability(pixels, prediction)
+            seen = classifier.measure_stability(pixels, prediction, deadline)
     return Answer(
         pixels,
         (),

@@ -1,5 +1,6 @@
 """The model in memory. The only importer of the inference runtime."""
 
+import math
 import threading
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,6 +9,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
+from app.queue import turn
 from processing.bundle import Bundle, BundleError, Manifest
 
 _SIGNATURE = "serve"
@@ -62,22 +64,29 @@ class Classifier:
             ) from error
         bundle.check_golden(lambda images: np.array([x.probability for x in self.classify(images)]))
 
-    def classify(self, images: NDArray[np.uint8]) -> list[Prediction]:
-        """Predict for each of `images`: (N, S, S, 3) uint8, 0..255, RGB."""
+    def classify(self, images: NDArray[np.uint8], deadline: float = math.inf) -> list[Prediction]:
+        """Predict for each of `images`: (N, S, S, 3) uint8, 0..255, RGB.
+
+        Raises:
+            BusyError: others kept the model busy until `deadline`, monotonic.
+        """
         size = self.manifest.input.size
         if images.shape[1:] != (size, size, 3) or images.dtype != np.uint8:
             raise ValueError(
                 f"images must be (N, {size}, {size}, 3) uint8. "
                 f"Received: {images.shape} {images.dtype}"
             )
-        return [self._classify_one(image) for image in images]
+        return [self._classify_one(image, deadline) for image in images]
 
-    def measure_stability(self, image: NDArray[np.uint8], first: Prediction) -> Range:
+    def measure_stability(
+        self, image: NDArray[np.uint8], first: Prediction, deadline: float = math.inf
+    ) -> Range:
         """Lowest and highest probability over the eight orientations of a square.
 
         Args:
             image: (S, S, 3) uint8.
             first: what `classify` said of it.
+            deadline: as for `classify`.
         """
         by_view = [first.by_view]
         # The graph averages V of the eight, which are one of each 8 / V: itself, its mirror image,
@@ -86,12 +95,13 @@ class Classifier:
             for turns in range(max(1, _ORIENTATIONS // max(2, len(first.by_view)))):
                 if mirrored or turns:
                     turned = np.rot90(image[:, ::-1] if mirrored else image, turns)
-                    by_view.append(self._classify_one(np.ascontiguousarray(turned)).by_view)
+                    turned = np.ascontiguousarray(turned)
+                    by_view.append(self._classify_one(turned, deadline).by_view)
         values = np.concatenate(by_view)
         return Range(float(values.min()), float(values.max()))
 
-    def _classify_one(self, image: NDArray[np.uint8]) -> Prediction:
-        with self._lock:
+    def _classify_one(self, image: NDArray[np.uint8], deadline: float = math.inf) -> Prediction:
+        with turn(self._lock, deadline):
             # Of one image always: another batch size would make the runtime plan its memory anew.
             outputs = self._run(images=image[np.newaxis])
         probability = float(outputs["probability"][0])

@@ -8,7 +8,7 @@ from flask import Flask, Response, current_app, g, make_response, request
 from flask_babel import gettext, lazy_gettext
 from flask_babel.speaklater import LazyString
 from flask_limiter.errors import RateLimitExceeded
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
 from app.api import Problem
 from app.languages import translate
@@ -42,6 +42,7 @@ KINDS = (
     Kind(TooManyPixelsError, 413, "/problems/image-too-large", _("The photo is too large")),
     Kind(ImageError, 400, "/problems/image-broken", _("The photo is damaged")),
     Kind(RequestEntityTooLarge, 413, "/problems/upload-too-large", _("The upload is too large")),
+    Kind(ClientDisconnected, 408, "/problems/upload-incomplete", _("The upload broke off")),
     Kind(RateLimitExceeded, 429, "/problems/too-many-requests", _("Too many requests")),
     Kind(BusyError, 503, "/problems/busy", _("Busy right now")),
     Kind(ModelUnavailableError, 503, "/problems/model-unavailable", _("Not ready yet")),
@@ -82,6 +83,8 @@ def _detail(error: Exception) -> str:
             "This address has sent too many requests. Try again in %(seconds)d seconds.",
             seconds=seconds_to_wait(),
         )
+    if isinstance(error, ClientDisconnected):
+        return gettext("Not all of it arrived in time. Send it again, or a smaller copy.")
     if isinstance(error, ImageError):
         return translate(error.template, error.values)
     if isinstance(error, HTTPException):

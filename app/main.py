@@ -28,7 +28,7 @@ from app.page import (
     render_page,
     wants_json,
 )
-from app.queue import Queue
+from app.queue import BusyError, Queue
 from app.service import ModelInService, ModelUnavailableError
 from app.uploads import Photo, read_photos, read_stability
 from processing.bundle import Manifest
@@ -37,7 +37,7 @@ from processing.image import ImageError
 blueprint = Blueprint("main", __name__)
 logger = logging.getLogger(__name__)
 
-_Result = tuple[Photo, Answer | ImageError]
+_Result = tuple[Photo, Answer | ImageError | BusyError]
 
 
 def _service() -> ModelInService:
@@ -57,12 +57,13 @@ def predict() -> Response:
 
     JSON: `app.api.Answers`, one entry for each photo in the order sent. A photo that cannot be read
     makes the request fail when it came alone; among several its entry is the problem, and the
-    others are answered.
+    others are answered. So it is with those for which the time did not suffice.
 
     :raise 400: no photo, too many, or a damaged one.
+    :raise 408: not all of it arrived.
     :raise 413: too many bytes or pixels.
     :raise 415: not a kind of image that is read, or an animation.
-    :raise 503: the model is not loaded, or too many requests wait; see Retry-After.
+    :raise 503: the model is not loaded, or too much is asked at once; see Retry-After.
     """
     started = time.monotonic()
     classifier = _service().classifier
@@ -71,12 +72,14 @@ def predict() -> Response:
     stability = read_stability(request) or not as_json
     queue: Queue = current_app.extensions["queue"]
     results: list[_Result] = []
-    with queue.place():
+    with queue.place() as deadline:
         for photo in photos:
             try:
-                answer = answer_photo(photo.content, classifier, stability=stability)
-            except ImageError as error:
-                if len(photos) == 1:
+                answer = answer_photo(
+                    photo.content, classifier, stability=stability, deadline=deadline
+                )
+            except (ImageError, BusyError) as error:
+                if len(photos) == 1 or (isinstance(error, BusyError) and not results):
                     raise
                 results.append((photo, error))
             else:
@@ -101,7 +104,7 @@ def predict() -> Response:
 
 def _describe(result: _Result, manifest: Manifest) -> Entry:
     photo, answer = result
-    if isinstance(answer, ImageError):
+    if not isinstance(answer, Answer):
         return ImageProblem(name=photo.name, error=describe_problem(answer))
     return describe_answer(photo.name, answer, manifest)
 
@@ -119,8 +122,8 @@ def _answer_page(results: list[_Result], manifest: Manifest) -> Response:
     return make_response(page)
 
 
-def _outcome(result: Answer | ImageError) -> str:
-    if isinstance(result, ImageError):
+def _outcome(result: Answer | ImageError | BusyError) -> str:
+    if not isinstance(result, Answer):
         return type(result).__name__
     return result.label or "+".join(result.reasons)
 

@@ -4,10 +4,13 @@ import re
 import time
 from contextlib import suppress
 from io import BytesIO
-from typing import IO, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from flask import Request
 from flask_babel import gettext
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 FIELD, STABILITY = "image", "stability"
 MAX_IMAGES = 10
@@ -33,8 +36,15 @@ class WrongFieldError(Exception):
 class InMemoryRequest(Request):
     """Keeps uploads in memory: Werkzeug would write those over 500 kB to a temporary file.
 
-    `MAX_CONTENT_LENGTH` bounds them.
+    `MAX_CONTENT_LENGTH` bounds them. An upload that breaks off raises `ClientDisconnected`.
     """
+
+    def __init__(self, environ: "WSGIEnvironment", **options: bool) -> None:
+        if environ.get("CONTENT_LENGTH"):
+            # gunicorn promises that its stream ends with the body; it also ends where the sender
+            # does, and only a stream of known length tells the two apart.
+            environ.pop("wsgi.input_terminated", None)
+        super().__init__(environ, **options)
 
     def _get_file_stream(
         self,
@@ -59,6 +69,7 @@ def read_photos(request: Request) -> list[Photo]:
     Raises:
         NoImageError, TooManyImagesError
         RequestEntityTooLarge: the body exceeds `MAX_CONTENT_LENGTH`, or has too many fields.
+        ClientDisconnected: the upload broke off.
     """
     # A form whose file input was left empty sends a part without name and content.
     files = [file for file in request.files.getlist(FIELD) if file.filename]

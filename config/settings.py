@@ -76,6 +76,7 @@ class Settings(BaseSettings):
     )
     log_format: Literal["text", "json"] = Field("text", description="text or json")
     max_upload_mb: int = Field(20, ge=1, le=1000, description="a whole number from 1 to 1000")
+    upload_seconds: int = Field(120, ge=1, le=3600, description="a whole number from 1 to 3600")
     log_level: Annotated[LogLevel, BeforeValidator(str.upper)] = Field(
         "INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL"
     )

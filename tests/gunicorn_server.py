@@ -26,7 +26,15 @@ def wait(condition: Callable[[], bool], seconds: float = 30) -> None:
 
 
 @pytest.fixture(scope="session")
-def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+def processes() -> dict[str, "subprocess.Popen[bytes]"]:
+    """gunicorn's own process of each URL that `start_server` gave."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def start_server(
+    tmp_path_factory: pytest.TempPathFactory, processes: dict[str, "subprocess.Popen[bytes]"]
+) -> Iterator[Callable[..., str]]:
     """Start gunicorn with some environment on a free port; gives its URL once it is ready."""
     with contextlib.ExitStack() as running:
 
@@ -37,7 +45,12 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
             folder = tmp_path_factory.mktemp("server")
             ours = {name.upper() for name in Settings.model_fields}
             inherited = {name: value for name, value in os.environ.items() if name not in ours}
-            environment = {"MODEL_CACHE": str(folder / "cache"), "PORT": str(port), **variables}
+            environment = {
+                "MODEL_CACHE": str(folder / "cache"),
+                "PORT": str(port),
+                "RATE_LIMIT": "unlimited",  # all tests come from one address
+                **variables,
+            }
             log = running.enter_context((folder / "log").open("w+"))
             server = subprocess.Popen(
                 [sys.executable, "-m", "gunicorn", "wsgi:app"],
@@ -49,6 +62,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
             running.callback(server.wait, 30)
             running.callback(server.terminate)
             url = f"http://127.0.0.1:{port}"
+            processes[url] = server
             try:
                 # Any worker may answer: all of them have to be ready.
                 workers = int(variables.get("WEB_CONCURRENCY", 1))

@@ -1,8 +1,11 @@
+import threading
+import time
 from contextlib import ExitStack
 
 import pytest
 
-from app.queue import BusyError, Queue
+from app import queue as queue_module
+from app.queue import BusyError, Queue, turn
 
 
 def test_a_full_queue_refuses_and_a_free_place_lets_in():
@@ -31,3 +34,35 @@ def test_predict_answers_503_at_once_when_the_queue_is_full(client, post, photo)
 def test_a_refused_photo_gives_its_place_back(post):
     for _ in range(20):
         assert post(b"no image").status_code == 415
+
+
+def test_who_waits_for_a_turn_waits_until_the_deadline():
+    lock = threading.Lock()
+    with lock, pytest.raises(BusyError), turn(lock, time.monotonic() + 0.05):
+        pass
+    with pytest.raises(BusyError), turn(lock, time.monotonic() - 1):
+        pass
+    assert not lock.locked()
+
+
+def test_what_the_time_did_not_suffice_for_is_told(post, photo, monkeypatch):
+    late = -1.0
+    monkeypatch.setattr(queue_module, "ANSWER_SECONDS", late)
+    answer = post(photo, photo)
+    assert (answer.status_code, answer.json["type"]) == (503, "/problems/busy")
+
+
+def test_of_several_photos_those_answered_in_time_are_kept(client, post, photo, monkeypatch):
+    classifier = client.application.extensions["model_in_service"].classifier
+    classify = classifier.classify
+
+    def classify_slowly(images, deadline):
+        predictions = classify(images, deadline)
+        time.sleep(max(0, deadline - time.monotonic()))
+        return predictions
+
+    monkeypatch.setattr(classifier, "classify", classify_slowly)
+    monkeypatch.setattr(queue_module, "ANSWER_SECONDS", 1)
+    first, second = post(photo, photo).json["images"]
+    assert first["assessable"]
+    assert second["error"]["type"] == "/problems/busy"

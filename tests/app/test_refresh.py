@@ -35,7 +35,8 @@ def follow(make_client, uri):
     """A client of an app that asks the store every second or so."""
 
     def start(**settings):
-        return make_client(model_uri=uri, model_refresh_seconds=1, **settings)
+        settings = {"model_refresh_seconds": 1, "rate_limit": "unlimited"} | settings
+        return make_client(model_uri=uri, **settings)
 
     return start
 

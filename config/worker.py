@@ -1,0 +1,41 @@
+"""gunicorn's threaded worker, safe from senders that never finish."""
+
+import socket
+import threading
+import time
+from contextlib import suppress
+
+from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
+
+from config.settings import read_settings
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """Stops listening to a request that is not wholly there after `UPLOAD_SECONDS`.
+
+    gunicorn's own waits for the next byte for ever, and each such sender holds a thread. The answer
+    can still be written: a cut upload is told so.
+    """
+
+    def init_process(self) -> None:
+        """Run until told to stop."""
+        self._started: dict[TConn, float] = {}  # monotonic, of each request that has a thread
+        threading.Thread(target=self._end_slow_requests, name="slow-requests", daemon=True).start()
+        super().init_process()
+
+    def handle(self, conn: TConn) -> object:
+        """Read and answer one request."""
+        self._started[conn] = time.monotonic()
+        try:
+            return super().handle(conn)
+        finally:
+            del self._started[conn]
+
+    def _end_slow_requests(self) -> None:
+        limit = read_settings().upload_seconds
+        while True:
+            time.sleep(1)
+            for conn, started in self._started.copy().items():
+                if time.monotonic() - started > limit:
+                    with suppress(OSError):  # it ended just now
+                        conn.sock.shutdown(socket.SHUT_RD)

@@ -1,0 +1,116 @@
+"""gunicorn's worker under slow senders, and at its end."""
+
+import io
+import json
+import signal
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from urllib.parse import urlsplit
+
+import pytest
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import encode_multipart
+
+JSON = {"Accept": "application/json"}
+
+
+def encode_form(photos, **fields):
+    """The body of a form and its headers."""
+    files = [FileStorage(io.BytesIO(photo), f"photo{i}.jpg") for i, photo in enumerate(photos)]
+    boundary, body = encode_multipart({"image": files, **fields})
+    return body, JSON | {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+
+
+def ask(url, body, headers):
+    """Status and JSON of an answer."""
+    request = urllib.request.Request(f"{url}/predict", body, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=40) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def connect(url):
+    return socket.create_connection((urlsplit(url).hostname, urlsplit(url).port), timeout=20)
+
+
+def read_all(connection):
+    answer = b""
+    while chunk := connection.recv(65536):
+        answer += chunk
+    return answer
+
+
+def test_forty_senders_that_never_finish_keep_nobody_out_and_are_ended(
+    start_server, served, photo, wait_until
+):
+    url = start_server(MODEL_URI=str(served.path), UPLOAD_SECONDS="6")
+    body, headers = encode_form([photo])
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\n{lines}Content-Length: {len(body)}\r\n\r\n"
+    slow = [connect(url) for _ in range(40)]
+    over = threading.Event()
+
+    def trickle():
+        for i in range(1000):
+            for connection in slow[:20]:  # half of them come never so far as to the body
+                connection.sendall(head[i : i + 1].encode())
+            for connection in slow[20:]:
+                connection.sendall(body[i : i + 1])
+            if over.wait(0.5):
+                return
+
+    for connection in slow[20:]:
+        connection.sendall(head.encode())
+    sender = threading.Thread(target=trickle, daemon=True)
+    sender.start()
+    started = time.monotonic()
+    for _ in range(5):
+        assert ask(url, body, headers)[0] == 200
+    assert time.monotonic() - started < 5
+    answers = [read_all(connection) for connection in slow]
+    over.set()
+    sender.join()
+    for connection in slow:
+        connection.close()
+    assert answers[:20] == [b""] * 20
+    assert all(answer.startswith(b"HTTP/1.1 408") for answer in answers[20:]), answers[20]
+    assert ask(url, body, headers)[0] == 200
+
+
+def test_a_server_told_to_stop_answers_what_it_has_begun(start_server, served, photo, processes):
+    url = start_server(MODEL_URI=str(served.path))
+    body, headers = encode_form([photo] * 10, stability="true")
+    outcomes = []
+    begun = threading.Barrier(21)
+
+    def send():
+        begun.wait()
+        outcomes.append(ask(url, body, headers))
+
+    senders = [threading.Thread(target=send) for _ in range(20)]
+    for sender in senders:
+        sender.start()
+    begun.wait()
+    time.sleep(0.3)
+    told = time.monotonic()
+    processes[url].send_signal(signal.SIGTERM)
+    for sender in senders:
+        sender.join()
+    assert processes[url].wait(30) == 0
+    assert time.monotonic() - told < 25
+    statuses = [status for status, _ in outcomes]
+    assert len(statuses) == 20
+    assert set(statuses) == {200, 503}
+    for status, answer in outcomes:
+        if status == 200:
+            assert sum("probability" in image for image in answer["images"]) == 10
+        else:
+            assert answer["type"] == "/problems/busy"
+    with pytest.raises(ConnectionRefusedError):
+        connect(url)
