@@ -17,7 +17,13 @@ from app.logs import log_event
 from app.page import render_page, wants_json
 from app.queue import BusyError
 from app.service import ModelUnavailableError
-from app.uploads import NoImageError, TooManyImagesError, WrongFieldError, discard_upload
+from app.uploads import (
+    NoImageError,
+    TooManyImagesError,
+    UploadsFullError,
+    WrongFieldError,
+    discard_upload,
+)
 from processing.image import ImageError, TooManyPixelsError, UnsupportedImageError
 
 logger = logging.getLogger(__name__)
@@ -96,7 +102,7 @@ def answer_error(error: Exception) -> Response:
     """The answer to a request that failed with `error`."""
     problem = describe_problem(error)
     too_large = (request.content_length or 0) > current_app.config["MAX_CONTENT_LENGTH"]
-    if too_large or isinstance(error, RateLimitExceeded):  # refused before it was read
+    if too_large or isinstance(error, RateLimitExceeded | UploadsFullError):  # not read to its end
         discard_upload(request)
     if wants_json():
         response = make_response(problem.model_dump_json())

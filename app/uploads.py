@@ -1,22 +1,28 @@
 """Photos as they arrive: kept in memory, bounded, and never on disk."""
 
 import re
+import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-from flask import Request
+from flask import Request, current_app
 from flask_babel import gettext
 
 if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
     from _typeshed.wsgi import WSGIEnvironment
+
+from app.queue import BusyError
 
 FIELD, STABILITY = "image", "stability"
 MAX_IMAGES = 10
 MAX_PARTS = 100  # of a form, files and others
 _DISCARDED_BYTES = 100_000_000
 _DISCARD_SECONDS = 20
+MEMORY_BYTES = 64_000_000  # for the uploads of all requests at once, in each process
 _CHUNK_BYTES = 1 << 16
 _NAME_CHARACTERS = 100
 
@@ -33,6 +39,39 @@ class WrongFieldError(Exception):
     """A field of the form has a value that means nothing; the text is fit to show to the sender."""
 
 
+class UploadsFullError(BusyError):
+    """The uploads of this moment take all the memory that they may."""
+
+
+class UploadMemory:
+    """What the uploads of one process may take together: a small host has 512 MB for all."""
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> None:
+        """Count `size` bytes, which may be negative.
+
+        Raises:
+            UploadsFullError: there is no room for them.
+        """
+        with self._lock:
+            if size > self._free:
+                raise UploadsFullError
+            self._free -= size
+
+
+class _CountedFile(BytesIO):
+    def __init__(self, take: Callable[[int], None]) -> None:
+        super().__init__()
+        self._take = take
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        self._take(memoryview(data).nbytes)
+        return super().write(data)
+
+
 class InMemoryRequest(Request):
     """Keeps uploads in memory: Werkzeug would write those over 500 kB to a temporary file.
 
@@ -45,6 +84,19 @@ class InMemoryRequest(Request):
             # does, and only a stream of known length tells the two apart.
             environ.pop("wsgi.input_terminated", None)
         super().__init__(environ, **options)
+        self._taken = 0
+
+    def _take(self, size: int) -> None:
+        self._memory: UploadMemory = current_app.extensions["upload_memory"]
+        self._memory.take(size)
+        self._taken += size
+
+    def close(self) -> None:
+        """Give its memory back, too."""
+        super().close()
+        if self._taken:
+            self._memory.take(-self._taken)
+            self._taken = 0
 
     def _get_file_stream(
         self,
@@ -53,7 +105,7 @@ class InMemoryRequest(Request):
         filename: str | None = None,
         content_length: int | None = None,
     ) -> IO[bytes]:
-        return BytesIO()
+        return _CountedFile(self._take)
 
 
 class Photo(NamedTuple):
@@ -70,6 +122,7 @@ def read_photos(request: Request) -> list[Photo]:
         NoImageError, TooManyImagesError
         RequestEntityTooLarge: the body exceeds `MAX_CONTENT_LENGTH`, or has too many fields.
         ClientDisconnected: the upload broke off.
+        UploadsFullError: others take all the memory that there is for uploads.
     """
     # A form whose file input was left empty sends a part without name and content.
     files = [file for file in request.files.getlist(FIELD) if file.filename]

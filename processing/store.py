@@ -106,7 +106,7 @@ def remember(uri: str, bundle: Bundle, cache: Path) -> None:
         manifest_sha256=_sha256((bundle.path / MANIFEST).read_bytes()),
     )
     with locked(cache):
-        partial = cache / f"{_PARTIAL}note"
+        partial = cache / ".note"
         partial.write_text(published.model_dump_json())
         partial.replace(_note_of(uri, cache))
         noted = {Published.model_validate_json(n.read_bytes()).version for n in cache.glob(_NOTES)}

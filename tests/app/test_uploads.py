@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.uploads import shorten_name
+from app.uploads import UploadMemory, shorten_name
 
 JSON = {"Accept": "application/json"}
 
@@ -198,6 +198,18 @@ def test_an_upload_that_is_cut_off_harms_nobody(server, photo):
     connection.request("POST", "/predict", form["data"], form["headers"])
     assert connection.getresponse().status == 200
     connection.close()
+
+
+def test_uploads_share_a_memory_that_is_given_back(client, post, photo, monkeypatch):
+    memory = UploadMemory(2 * len(photo) - 1)
+    monkeypatch.setitem(client.application.extensions, "upload_memory", memory)
+    for _ in range(3):
+        answer = post(photo, photo)
+        assert (answer.status_code, answer.json["type"]) == (503, "/problems/busy")
+        assert int(answer.headers["Retry-After"]) > 0
+        assert post(photo).status_code == 200
+        assert post(b"no image").status_code == 415
+    memory.take(2 * len(photo) - 1)  # nothing is left out
 
 
 def test_an_upload_is_never_written_to_disk(client):
