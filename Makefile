@@ -14,7 +14,7 @@ FIRST := --size 128 --epochs 10 --seed 1
 LAST := --epochs 6 --learning-rate 2e-4 --seed 2 --weights $(RUNS)/model128
 SERVED := --precision int8 --views 2
 
-.PHONY: run test lint bench model translations screenshots lighthouse browser clean
+.PHONY: run test lint bench faults dyno model translations screenshots lighthouse browser clean
 
 run: $(SERVING)/.installed  ## serve http://127.0.0.1:8000 with the model the repository carries
 	$(SERVING)/bin/gunicorn wsgi:app
@@ -28,6 +28,12 @@ lint: $(DEV)/.installed
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/mypy
+
+faults: $(DEV)/.installed  ## of S3, disk, network and visitors; a line for each. Ten minutes
+	MUTATIONS=10000 STORM_SECONDS=60 $(DEV)/bin/python -m pytest -q -m fault
+
+dyno: $(DEV)/.installed $(SERVING)/.installed  ## the Procfile with 512 MB, as on Heroku
+	$(DEV)/bin/python -m benchmarks.dyno
 
 bench: $(DEV)/.installed
 	for each in serving build input training; do $(DEV)/bin/python -m benchmarks.$$each || exit 1; done

@@ -55,7 +55,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     service = ModelInService(settings, threads=threads)
     app.extensions["model_in_service"] = service
     app.extensions["queue"] = Queue()
-    memory = max(uploads.MEMORY_BYTES, 2 * settings.max_upload_bytes)
-    app.extensions["upload_memory"] = uploads.UploadMemory(memory)
+    # Two of the largest at once, or many of a usual size.
+    app.extensions["upload_memory"] = uploads.UploadMemory(2 * settings.max_upload_bytes)
     service.start()
     return app

@@ -22,7 +22,6 @@ MAX_IMAGES = 10
 MAX_PARTS = 100  # of a form, files and others
 _DISCARDED_BYTES = 100_000_000
 _DISCARD_SECONDS = 20
-MEMORY_BYTES = 64_000_000  # for the uploads of all requests at once, in each process
 _CHUNK_BYTES = 1 << 16
 _NAME_CHARACTERS = 100
 

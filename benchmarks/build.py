@@ -181,7 +181,7 @@ def measure_memory(photos: Sequence[Path]) -> float:
     list_photos(photos, listing)
     with TemporaryDirectory() as folder:
         command = f"build --csv {listing} --preset 384 --processes 2 --out {folder}/out"
-        process = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(
             [sys.executable, "-m", "training", *command.split()],
             cwd=Path(__file__).parents[1],
             stdout=subprocess.DEVNULL,

@@ -1,7 +1,9 @@
 """What serving costs, measured on this machine: `python -m benchmarks.serving`.
 
-Start, memory and speed of the app under gunicorn, as the Procfile starts it, with the embedded
-model, beside the bare inference runtime on the same image: the bound that no server can beat.
+The app under gunicorn, as the Procfile starts it with one worker, with the embedded model and with
+an untrained EfficientNetB4 at 384 px; beside each the bare inference runtime on the same square in
+a loop, the bound that no server can beat, and for B4 the app that one would write first: Keras's
+`model.predict` in Flask, the model loaded once, and the model loaded for every request.
 """
 
 import http.client
@@ -12,15 +14,20 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import psutil
+import simplejpeg
 from PIL import Image
+from tqdm import tqdm
 
 from app.classifier import Classifier
 from app.service import EMBEDDED_BUNDLE
@@ -30,141 +37,288 @@ from processing.image import read_square
 
 ROOT = Path(__file__).parents[1]
 PHOTO_SIZE = 1024  # pixels, the usual size of a dermoscopic image
-MEASURED_SECONDS = 5.0
-_FORM = "multipart/form-data; boundary=edge"
+SECONDS = 8.0  # of each measurement
+CLIENTS = 6  # under load; fewer than the places of the queue, so that all are answered
+
+
+def pack_form(photo: bytes) -> tuple[bytes, dict[str, str]]:
+    """Body and headers of a form with one photo, that asks for JSON."""
+    head = b'--edge\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
+    headers = {
+        "Accept": "application/json",
+        "Content-Type": "multipart/form-data; boundary=edge",
+    }
+    return head + photo + b"\r\n--edge--\r\n", headers
+
+
+def draw_jpeg(width: int, height: int) -> bytes:
+    """A photo of a drawn lesion."""
+    file = io.BytesIO()
+    drawn = Image.fromarray(draw_photo(1, min(width, 1024), irregular=True))
+    drawn.resize((width, height)).save(file, "JPEG", quality=90)
+    return file.getvalue()
 
 
 @dataclass(frozen=True)
 class Server:
-    """A started gunicorn."""
+    """A gunicorn that answers."""
 
     process: "subprocess.Popen[bytes]"
-    connection: http.client.HTTPConnection
-    started: float  # time.perf_counter()
+    port: int
+    ready_seconds: float  # from its start to 200 at /readyz
 
-    def request(self, method: str, path: str, body: bytes | None = None) -> int:
-        """Ask, read the whole answer, and return its status."""
-        headers = {"Accept": "application/json", "Content-Type": _FORM}
-        self.connection.request(method, path, body, headers)
-        response = self.connection.getresponse()
+    def ask(self, connection: http.client.HTTPConnection, photo: bytes) -> int:
+        """Send the photo, read the whole answer, and return its status."""
+        connection.request("POST", "/predict", *pack_form(photo))
+        response = connection.getresponse()
         response.read()
         return response.status
 
-    def age_seconds(self) -> float:
-        """Time since the process was started."""
-        return time.perf_counter() - self.started
+    def connect(self) -> http.client.HTTPConnection:
+        """A connection that is kept."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+
+    def measure_memory(self) -> float:
+        """PSS of the worker, MB."""
+        (worker,) = psutil.Process(self.process.pid).children()
+        return float(worker.memory_full_info().pss) / 1e6
 
 
 @contextmanager
-def start_server() -> Iterator[Server]:
+def serve(*command: str, **variables: str) -> Iterator[Server]:
     """gunicorn with one worker on a free port."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
+    ours = {
+        "PORT": str(port),
+        "WEB_CONCURRENCY": "1",
+        "LOG_LEVEL": "WARNING",
+        "RATE_LIMIT": "unlimited",
+    }
     started = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "wsgi:app"],
+        [sys.executable, "-m", "gunicorn", *command],
         cwd=ROOT,
-        env=os.environ
-        | {
-            "PORT": str(port),
-            "WEB_CONCURRENCY": "1",
-            "LOG_LEVEL": "WARNING",
-            "RATE_LIMIT": "unlimited",
-        },
+        env=os.environ | ours | variables,
         stderr=subprocess.DEVNULL,
     )
     try:
-        yield Server(process, http.client.HTTPConnection("127.0.0.1", port), started)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        while True:
+            with suppress(OSError):
+                connection.request("GET", "/readyz")
+                response = connection.getresponse()
+                response.read()
+                if response.status == 200:
+                    break
+            connection.close()
+            if process.poll() is not None:
+                sys.exit(f"gunicorn stopped; run `gunicorn {' '.join(command)}` to see why.")
+            time.sleep(0.005)
+        ready = time.perf_counter() - started
+        connection.close()
+        yield Server(process, port, ready)
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
 
 
-def wait_until_ready(server: Server) -> None:
-    """Ask for readiness until it is there."""
-    while True:
-        try:
-            if server.request("GET", "/readyz") == 200:
+@dataclass(frozen=True)
+class Speed:
+    """Of one thing, called again and again."""
+
+    rate: float  # per second
+    p50: float  # ms
+    p99: float  # ms
+
+
+def measure(*calls: Callable[[], object], seconds: float = SECONDS) -> Speed:
+    """Call each of `calls` in a thread of its own, all at once."""
+    taken: list[float] = []
+    for call in calls:
+        call()
+    end = time.perf_counter() + seconds
+
+    def repeat(call: Callable[[], object]) -> None:
+        while True:
+            started = time.perf_counter()
+            call()
+            done = time.perf_counter()
+            taken.append((done - started) * 1000)
+            if done > end:
                 return
-        except OSError:
-            server.connection.close()
-        if server.process.poll() is not None:
-            sys.exit("gunicorn stopped; run `gunicorn wsgi:app` to see why.")
-        time.sleep(0.005)
+
+    started = time.perf_counter()
+    threads = [threading.Thread(target=repeat, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    elapsed = time.perf_counter() - started
+    return Speed(len(taken) / elapsed, statistics.median(taken), float(np.percentile(taken, 99)))
 
 
-def read_memory_mb(server: Server) -> dict[str, float]:
-    """Memory of the worker, in MB: peak and present RSS, and PSS, which shares what is shared."""
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
-    worker = Path("/proc") / children.read_text().split()[0]
-    fields = {}
-    for file in ("status", "smaps_rollup"):
-        for line in (worker / file).read_text().splitlines():
-            name, _, value = line.partition(":")
-            if name in ("VmHWM", "VmRSS", "Pss"):
-                fields[name] = int(value.split()[0]) * 1024 / 1e6
-    return fields
+@dataclass(frozen=True)
+class Row:
+    """What was measured of one server."""
+
+    name: str
+    one: Speed
+    many: Speed
+    memory: float | None = None  # MB
+    ready: float | None = None  # s
 
 
-def measure(call: Callable[[], object]) -> tuple[float, float]:
-    """Median milliseconds of `call`, and calls per second, over `MEASURED_SECONDS`."""
-    for _ in range(5):
-        call()
-    milliseconds = []
-    end = time.perf_counter() + MEASURED_SECONDS
-    while (started := time.perf_counter()) < end:
-        call()
-        milliseconds.append((time.perf_counter() - started) * 1000)
-    return statistics.median(milliseconds), 1000 * len(milliseconds) / sum(milliseconds)
+def measure_server(name: str, photo: bytes, *command: str, **variables: str) -> Row:
+    """One client, then several."""
+
+    def asking(server: Server) -> Callable[[], object]:
+        connection = server.connect()
+
+        def ask() -> None:
+            status = server.ask(connection, photo)
+            if status != 200:
+                sys.exit(f"{name} answered {status}")
+
+        return ask
+
+    with serve(*command, **variables) as server:
+        one = measure(asking(server))
+        many = measure(*(asking(server) for _ in range(CLIENTS)))
+        return Row(name, one, many, server.measure_memory(), server.ready_seconds)
+
+
+def measure_bound(name: str, bundle: Path, photo: bytes) -> Row:
+    """The bare runtime in a loop, on the square of the photo, with all cores."""
+    classifier = Classifier(read_bundle(bundle), threads=min(os.cpu_count() or 1, 4))
+    wanted = classifier.manifest.input
+    square = read_square(photo, size=wanted.size, crop_fraction=wanted.crop_fraction)
+    squares = square.pixels[np.newaxis]
+    bound = measure(lambda: classifier.classify(squares))
+    return Row(name, bound, bound)
+
+
+def print_rows(title: str, rows: list[Row], ratios: Mapping[str, tuple[float, str]]) -> None:
+    """A table, and the ratios under it."""
+    print(f"\n{title}")
+    print(f"{'':<34}{'one client':>28}{f'{CLIENTS} clients':>30}{'memory':>11}{'ready':>9}")
+    print(f"{'':<34}{'1/s':>8}{'p50':>10}{'p99':>10}" + f"{'1/s':>10}{'p50':>10}{'p99':>10}")
+    for row in rows:
+        speeds = "".join(
+            f"{speed.rate:>{width}.1f}{speed.p50:>7.1f} ms{speed.p99:>7.1f} ms"
+            for speed, width in ((row.one, 8), (row.many, 10))
+        )
+        memory = "" if row.memory is None else f"{row.memory:>8.0f} MB"
+        ready = "" if row.ready is None else f"{row.ready:>7.2f} s"
+        print(f"{row.name:<34}{speeds}{memory}{ready}")
+    for name, (ratio, goal) in ratios.items():
+        print(f"  {name:<58}{ratio:>7.2f}  {goal}")
+
+
+def measure_phone_photo(bundle: Path) -> None:
+    """What a photo of 24 megapixels costs beside its bare decode at the scale that is needed."""
+    photo = draw_jpeg(6000, 4000)
+    wanted = read_bundle(bundle).manifest.input
+    side = wanted.crop_fraction * 4000
+    height = next(4000 * n // 8 for n in range(1, 9) if side * n / 8 >= wanted.size)
+    bare = measure(lambda: simplejpeg.decode_jpeg(photo, min_height=height, min_width=1))
+    ours = measure(lambda: read_square(photo, size=wanted.size, crop_fraction=wanted.crop_fraction))
+    print(f"\nA JPEG of 24 megapixels, {len(photo) / 1e6:.1f} MB, to {wanted.size} px")
+    print(f"  libjpeg-turbo alone, at the scale needed {bare.p50:>10.1f} ms")
+    print(f"  decoded, turned, cut and resized by us {ours.p50:>12.1f} ms")
+    print(f"  {'ratio':<58}{ours.p50 / bare.p50:>7.2f}  (goal: under 1.3)")
 
 
 def main() -> None:
     """Measure and print."""
-    file = io.BytesIO()
-    Image.fromarray(draw_photo(1, PHOTO_SIZE, irregular=True)).save(file, "JPEG", quality=90)
-    photo = file.getvalue()
-    head = b'--edge\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
-    form = head + photo + b"\r\n--edge--\r\n"
-
-    classifier = Classifier(read_bundle(EMBEDDED_BUNDLE), threads=min(os.cpu_count() or 1, 4))
-    wanted = classifier.manifest.input
-    size, crop = wanted.size, wanted.crop_fraction
-    squares = read_square(photo, size=size, crop_fraction=crop).pixels[np.newaxis]
-    runtime_ms, runtime_rate = measure(lambda: classifier.classify(squares))
-    decode_ms, _ = measure(lambda: read_square(photo, size=size, crop_fraction=crop))
-
-    with start_server() as server:
-        wait_until_ready(server)
-        ready = server.age_seconds()
-        assert server.request("POST", "/predict", form) == 200
-        answered = server.age_seconds()
-        at_rest = read_memory_mb(server)
-        request_ms, request_rate = measure(lambda: server.request("POST", "/predict", form))
-        loaded = read_memory_mb(server)
-
-    libraries = ", ".join(
-        f"{name} {version(name)}" for name in ("ai-edge-litert", "flask", "gunicorn", "pillow")
-    )
+    photo = draw_jpeg(PHOTO_SIZE, PHOTO_SIZE)
+    libraries = ("ai-edge-litert", "flask", "gunicorn", "pillow", "keras", "tensorflow")
     print(f"{platform.machine()}, {os.cpu_count()} cores, {platform.platform()}")
-    print(f"Python {platform.python_version()}, {libraries}")
     print(
-        f"{classifier.manifest.backbone} at {size} px, model {classifier.manifest.version[:12]}; "
-        f"JPEG of {PHOTO_SIZE} x {PHOTO_SIZE} px, {len(photo) / 1e3:.0f} kB; 1 worker, 1 client\n"
+        f"Python {platform.python_version()}", *(f"{x} {version(x)}" for x in libraries), sep=", "
     )
-    for name, value, unit in (
-        ("start to /readyz 200", ready, "s"),
-        ("start to first answer of POST /predict", answered, "s"),
-        ("worker RSS after the first answer", at_rest["VmRSS"], "MB"),
-        ("worker PSS after the first answer", at_rest["Pss"], "MB"),
-        ("worker RSS, peak under load", loaded["VmHWM"], "MB"),
-        ("inference alone, median", runtime_ms, "ms"),
-        ("decode and cut, median", decode_ms, "ms"),
-        ("POST /predict, median", request_ms, "ms"),
-        ("bare runtime in a loop", runtime_rate, "1/s"),
-        ("POST /predict, one client", request_rate, "1/s"),
-        ("share of the bare runtime", request_rate / runtime_rate, ""),
-    ):
-        print(f"{name:<42}{value:>10.2f} {unit}")
+    print(
+        f"JPEG of {PHOTO_SIZE} x {PHOTO_SIZE} px, {len(photo) / 1e3:.0f} kB; 1 worker; "
+        f"{SECONDS:.0f} s each"
+    )
+    ours = ["wsgi:app"]
+    with tempfile.TemporaryDirectory() as name, tqdm(total=9, desc="Measuring", leave=False) as bar:
+        folder = Path(name)
+
+        def done(row: Row) -> Row:
+            bar.update()
+            return row
+
+        embedded = str(EMBEDDED_BUNDLE)
+        bound = done(measure_bound("bare runtime", EMBEDDED_BUNDLE, photo))
+        app = done(measure_server("this app", photo, *ours, MODEL_URI=embedded))
+        untrained = [sys.executable, "-m", "benchmarks.untrained", name]
+        subprocess.run(untrained, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
+        bar.update()
+        (folder / "empty.py").touch()  # instead of our gunicorn.conf.py
+        usual = ["benchmarks.usual_app:app", "--config", str(folder / "empty.py")]
+        usual += ["--worker-class", "gthread", "--threads", "8"]
+        keras_file = str(folder / "model.keras")
+        rows = []
+        for precision in ("float32", "int8"):
+            bundle = folder / precision
+            rows.append(done(measure_bound(f"bare runtime, {precision}", bundle, photo)))
+            rows.append(
+                done(measure_server(f"this app, {precision}", photo, *ours, MODEL_URI=str(bundle)))
+            )
+        for title, load in (("loaded once", "once"), ("loaded for every request", "always")):
+            row = measure_server(
+                f"usual app, {title}", photo, *usual, KERAS_MODEL=keras_file, LOAD=load
+            )
+            rows.append(done(row))
+    manifest = read_bundle(EMBEDDED_BUNDLE).manifest
+    print_rows(
+        f"{manifest.backbone} at {manifest.input.size} px, embedded ({manifest.version[:12]})",
+        [bound, app],
+        {
+            "share of the bare runtime's rate, one client": (app.one.rate / bound.one.rate, ""),
+            "share of the bare runtime's rate, several": (
+                app.many.rate / bound.one.rate,
+                "(goal: 0.9)",
+            ),
+        },
+    )
+    bare, float32, bare8, int8, once, always = rows
+    print_rows(
+        "EfficientNetB4 at 384 px, untrained",
+        rows,
+        {
+            "float32, share of the bare runtime's rate": (
+                float32.many.rate / bare.one.rate,
+                "(goal: 0.9)",
+            ),
+            "int8, share of the bare runtime's rate": (
+                int8.many.rate / bare8.one.rate,
+                "(goal: 0.9)",
+            ),
+            "float32 against the usual app, time of one client": (
+                once.one.p50 / float32.one.p50,
+                "(goal: 3)",
+            ),
+            "float32 against the usual app, rate under load": (
+                float32.many.rate / once.many.rate,
+                "(goal: 1.6)",
+            ),
+            "int8 against the usual app, time of one client": (
+                once.one.p50 / int8.one.p50,
+                "(goal: 5)",
+            ),
+            "int8 against the usual app, rate under load": (
+                int8.many.rate / once.many.rate,
+                "(goal: 5)",
+            ),
+            "float32 against loading for every request, one client": (
+                always.one.p50 / float32.one.p50,
+                "",
+            ),
+        },
+    )
+    measure_phone_photo(EMBEDDED_BUNDLE)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def measure_start(data: Data, run: Path) -> float:
     ]
     with TemporaryFile() as output:
         started = time.perf_counter()
-        process = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(
             command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
         )
         try:

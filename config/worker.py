@@ -5,7 +5,7 @@ import threading
 import time
 from contextlib import suppress
 
-from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from config.settings import read_settings
 

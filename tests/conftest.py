@@ -31,7 +31,7 @@ from processing.bundle import (
     write_bundle,
 )
 
-pytest_plugins = ["tests.gunicorn_server"]
+pytest_plugins = ["tests.gunicorn_server", "tests.faults"]
 
 START_TIMEOUT_SECONDS = 30
 ACCESS_KEY, SECRET_KEY = "testkey", "testsecret123"

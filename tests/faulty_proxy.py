@@ -4,13 +4,17 @@ import re
 import socket
 import socketserver
 import threading
+import time
 from contextlib import suppress
 from types import TracebackType
 from typing import Literal
 
 _REQUEST = re.compile(rb"(GET|HEAD|PUT|POST|DELETE) (\S+) HTTP/1\.1\r\n")
 
-Fault = Literal["lose", "cut", "stall", "flip"]  # "lose" passes on nothing at all
+# "lose" passes on nothing at all, "shorten" announces a byte too few, "delay" waits until told.
+Fault = Literal["lose", "cut", "stall", "flip", "slow", "shorten", "delay"]
+_LENGTH = re.compile(rb"(?i)(?<=\r\ncontent-length: )\d+")
+_SLOW_PIECE, _SLOW_PAUSE = 4096, 0.02  # bytes, seconds
 
 
 class FaultyProxy(socketserver.ThreadingTCPServer):
@@ -23,6 +27,7 @@ class FaultyProxy(socketserver.ThreadingTCPServer):
         self.endpoint = f"http://127.0.0.1:{self.server_address[1]}"
         self.requests: list[tuple[str, str]] = []  # method and path
         self.stalled = threading.Event()
+        self.go_on = threading.Event()  # ends a delay
         self.upstream_port = port
         self.open_sockets: set[socket.socket] = set()
         self.closing = threading.Event()
@@ -103,19 +108,39 @@ class _Connection(socketserver.BaseRequestHandler):
             start = 0
             if self.passed is None:  # a header comes in one piece here
                 start, self.passed = chunk.index(b"\r\n\r\n") + 4, 0
-            body = len(chunk) - start
+            before, self.passed = self.passed, self.passed + len(chunk) - start
             fault, after = self.fault or (None, 0)
-            at = start + after - self.passed
             if fault == "lose":
                 return
-            if fault and self.passed + body > after:
+            if fault == "shorten" and start:
+                chunk = _LENGTH.sub(lambda match: b"%d" % (int(match[0]) - 1), chunk)
+            elif fault and self.passed > after:
+                at = start + after - before if before < after else start
                 self.request.sendall(chunk[:at])
-                if fault == "cut":
+                chunk = chunk[at:]
+                if fault in ("cut", "stall"):
+                    self._wait(fault)
                     return
-                if fault == "stall":
-                    self.server.stalled.set()
-                    self.server.closing.wait()
-                    return
-                self.fault, chunk = None, bytes([chunk[at] ^ 1]) + chunk[at + 1 :]
-            self.passed += body
+                chunk = self._spoil(fault, chunk)
             self.request.sendall(chunk)
+
+    def _wait(self, fault: Fault) -> None:
+        self.server.stalled.set()
+        if fault == "stall":
+            self.server.closing.wait()
+        elif fault == "delay":
+            self.server.go_on.wait()
+
+    def _spoil(self, fault: Fault, chunk: bytes) -> bytes:
+        """Pass on the first part of a chunk as the fault wants it, and give the rest."""
+        if fault == "slow":
+            while chunk:
+                self.request.sendall(chunk[:_SLOW_PIECE])
+                chunk = chunk[_SLOW_PIECE:]
+                time.sleep(_SLOW_PAUSE)
+            return b""
+        self.fault = None
+        if fault == "delay":
+            self._wait(fault)
+            return chunk
+        return bytes([chunk[0] ^ 1]) + chunk[1:]

@@ -52,6 +52,7 @@ def spoil_golden(bundle):
     return golden.getvalue()
 
 
+@pytest.mark.fault("publish and rollback under load", "swapped, no request lost")
 def test_what_is_published_takes_over_and_no_request_is_lost(
     follow, publish, uri, wait_until, photo
 ):
@@ -82,6 +83,10 @@ def test_what_is_published_takes_over_and_no_request_is_lost(
     assert set(statuses) == {200}
 
 
+@pytest.mark.fault(
+    "a new model fails its golden check",
+    "the old one goes on, the new one is not tried again",
+)
 def test_a_new_model_that_fails_its_golden_check_stays_out_and_is_not_tried_again(
     follow, publish, wait_until, caplog, served
 ):
@@ -97,6 +102,7 @@ def test_a_new_model_that_fails_its_golden_check_stays_out_and_is_not_tried_agai
     assert f"{bad.manifest.version} in service" not in caplog.text
 
 
+@pytest.mark.fault("the pointer names a version that is missing", "the old model goes on")
 def test_a_pointer_to_a_version_that_is_not_there_changes_nothing(
     follow, publish, uri, s3, bucket, wait_until, caplog
 ):
@@ -109,6 +115,7 @@ def test_a_pointer_to_a_version_that_is_not_there_changes_nothing(
     assert serves(client, first)
 
 
+@pytest.mark.fault("S3 is away for a while, and back", "the old model goes on, then the new one")
 def test_a_store_that_is_away_for_a_while_changes_nothing(
     follow, publish, s3, monkeypatch, wait_until, caplog, uri
 ):
@@ -125,6 +132,7 @@ def test_a_store_that_is_away_for_a_while_changes_nothing(
         wait_until(lambda: serves(client, second))
 
 
+@pytest.mark.fault("S3 is down at the start, a copy is cached", "the last good model serves")
 def test_a_start_without_the_store_goes_on_with_the_last_good_model(
     follow, publish, monkeypatch, wait_until, caplog, s3
 ):
@@ -139,6 +147,7 @@ def test_a_start_without_the_store_goes_on_with_the_last_good_model(
     wait_until(lambda: serves(client, second))
 
 
+@pytest.mark.fault("S3 is down at the start, no copy", "503 until S3 is back, then serves")
 def test_a_start_without_the_store_or_a_copy_waits_for_it(
     follow, publish, monkeypatch, wait_until, s3
 ):

@@ -3,6 +3,8 @@
 import json
 import urllib.request
 
+import pytest
+
 from processing.store import open_store
 
 
@@ -22,6 +24,7 @@ def test_gunicorn_serves_the_version_that_s3_has_in_force(start_server, bucket, 
     assert set(versions) == {bundle.manifest.version}
 
 
+@pytest.mark.fault("the bucket is missing", "the log names it, /readyz is 503")
 def test_a_bucket_that_is_not_there_is_named_and_the_app_says_not_ready(
     make_client, wait_until, s3, caplog
 ):
@@ -31,6 +34,7 @@ def test_a_bucket_that_is_not_there_is_named_and_the_app_says_not_ready(
     assert "does not exist" in caplog.text
 
 
+@pytest.mark.fault("the bucket is missing, MODEL_FALLBACK=default", "the embedded model answers")
 def test_a_model_that_s3_cannot_give_is_replaced_only_where_that_is_wanted(
     make_client, wait_until, s3, embedded, caplog
 ):

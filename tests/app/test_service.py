@@ -28,6 +28,10 @@ def test_a_bundle_in_a_folder_is_served(make_client, make_bundle):
     assert "Another card" in client.get("/model").text
 
 
+@pytest.mark.fault(
+    "a byte of the model flipped on disk",
+    "not served, 503 with the reason in the log",
+)
 @pytest.mark.parametrize("file", FILES)
 def test_a_bundle_with_a_flipped_byte_is_not_served(
     make_client, make_bundle, caplog, photo, file, wait_for_failure

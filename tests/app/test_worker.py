@@ -46,6 +46,10 @@ def read_all(connection):
     return answer
 
 
+@pytest.mark.fault(
+    "forty uploads of a few bytes a second (slow loris)",
+    "others are answered, the slow ones get 408",
+)
 def test_forty_senders_that_never_finish_keep_nobody_out_and_are_ended(
     start_server, served, photo, wait_until
 ):
@@ -83,6 +87,7 @@ def test_forty_senders_that_never_finish_keep_nobody_out_and_are_ended(
     assert ask(url, body, headers)[0] == 200
 
 
+@pytest.mark.fault("SIGTERM with 20 requests in flight", "all answered, ended within 25 s")
 def test_a_server_told_to_stop_answers_what_it_has_begun(start_server, served, photo, processes):
     url = start_server(MODEL_URI=str(served.path))
     body, headers = encode_form([photo] * 10, stability="true")

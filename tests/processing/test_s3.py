@@ -4,6 +4,8 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,20 +83,21 @@ def fetch_when_all_are_ready(barrier, uri: str, cache: Path) -> None:
     fetch_bundle(uri, cache)
 
 
+@pytest.mark.fault("eight processes start at once", "one downloads, all serve")
 def test_processes_that_start_at_once_download_once(proxy, s3_uri, drawn_bundle, cache):
     version = open_store(s3_uri).publish(drawn_bundle(model=MODEL_BYTES).path)
     proxy.requests.clear()
     spawn = multiprocessing.get_context("spawn")
-    arguments = (spawn.Barrier(4), s3_uri, cache)
+    arguments = (spawn.Barrier(8), s3_uri, cache)
 
-    processes = [spawn.Process(target=fetch_when_all_are_ready, args=arguments) for _ in range(4)]
+    processes = [spawn.Process(target=fetch_when_all_are_ready, args=arguments) for _ in range(8)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
 
-    assert [process.exitcode for process in processes] == [0, 0, 0, 0]
-    assert proxy.count("GET", "current.json") == 4
+    assert [process.exitcode for process in processes] == [0] * 8
+    assert proxy.count("GET", "current.json") == 8
     assert [proxy.count("GET", f"/{name}") for name in (MANIFEST, *FILES)] == [1, 1, 1, 1]
     assert files_in(cache) == sorted([version, *(f"{version}/{n}" for n in (MANIFEST, *FILES))])
 
@@ -126,6 +129,7 @@ def test_cached_version_that_lost_a_file_is_downloaded_again(s3_uri, drawn_bundl
     assert fetch_bundle(s3_uri, cache).model_path.read_bytes() == b"model"
 
 
+@pytest.mark.fault("kill -9 during the pull", "the next pull clears up, and is whole")
 def test_what_a_killed_process_leaves_is_gone_after_the_next_download(
     proxy, s3, s3_uri, drawn_bundle, cache, monkeypatch
 ):
@@ -144,6 +148,7 @@ def test_what_a_killed_process_leaves_is_gone_after_the_next_download(
     assert files_in(cache)[0] == version
 
 
+@pytest.mark.fault("the disk is full during the pull", "told, and nothing left in the cache")
 def test_disk_that_is_full_is_reported_and_left_clean(s3_uri, drawn_bundle, cache):
     resource = pytest.importorskip("resource", reason="Windows cannot limit the size of files")
     open_store(s3_uri).publish(drawn_bundle(model=MODEL_BYTES).path)
@@ -162,6 +167,7 @@ def test_disk_that_is_full_is_reported_and_left_clean(s3_uri, drawn_bundle, cach
 # Faults of the network.
 
 
+@pytest.mark.fault("the body is cut or stalls, once", "tried again, and whole")
 @pytest.mark.parametrize("fault", ["cut", "stall"])
 def test_download_survives_one_fault(fault, proxy, s3_uri, drawn_bundle, cache, impatient):
     version = open_store(s3_uri).publish(drawn_bundle(model=MODEL_BYTES).path)
@@ -172,6 +178,7 @@ def test_download_survives_one_fault(fault, proxy, s3_uri, drawn_bundle, cache, 
     assert proxy.count("GET", MODEL) >= 2  # more, if this machine is slow to answer
 
 
+@pytest.mark.fault("the body is cut or stalls every time", "told, and nothing left in the cache")
 @pytest.mark.parametrize("fault", ["cut", "stall"])
 @pytest.mark.parametrize(("name", "after"), [(MODEL, 100_000), ("current.json", 50)])
 def test_body_that_always_breaks_off_is_reported(
@@ -185,6 +192,7 @@ def test_body_that_always_breaks_off_is_reported(
     assert files_in(cache) == []
 
 
+@pytest.mark.fault("one byte is flipped on the way", "refused by its checksum, nothing left")
 def test_byte_flipped_on_the_way_is_noticed(proxy, s3_uri, drawn_bundle, cache):
     open_store(s3_uri).publish(drawn_bundle(model=MODEL_BYTES).path)
     proxy.spoil(MODEL, "flip", after=100_000)
@@ -194,6 +202,52 @@ def test_byte_flipped_on_the_way_is_noticed(proxy, s3_uri, drawn_bundle, cache):
     assert files_in(cache) == []
 
 
+@pytest.mark.fault("the body is announced one byte too short", "refused, nothing left")
+def test_body_of_another_length_than_announced_is_noticed(proxy, s3_uri, drawn_bundle, cache):
+    open_store(s3_uri).publish(drawn_bundle(model=MODEL_BYTES).path)
+    proxy.spoil(MODEL, "shorten", times=100)
+
+    with pytest.raises(StoreError, match=f"{MODEL} .*"):
+        fetch_bundle(s3_uri, cache)
+    assert files_in(cache) == []
+
+
+@pytest.mark.fault("the body is slow", "waited for, and whole")
+def test_slow_body_arrives(proxy, s3_uri, drawn_bundle, cache, impatient):
+    version = open_store(s3_uri).publish(drawn_bundle(model=MODEL_BYTES).path)
+    proxy.spoil(MODEL, "slow")
+    proxy.requests.clear()
+    started = time.monotonic()
+
+    assert fetch_bundle(s3_uri, cache).manifest.version == version
+    assert time.monotonic() - started > 1  # longer than it waits for any one byte
+    assert proxy.count("GET", MODEL) == 1
+
+
+@pytest.mark.fault(
+    "the pointer changes during the pull", "the one begun is finished, then the other"
+)
+def test_pointer_that_changes_during_the_download_harms_neither(proxy, s3_uri, drawn_bundle, cache):
+    store = open_store(s3_uri)
+    first = store.publish(drawn_bundle(model=MODEL_BYTES).path)
+    proxy.spoil(MODEL, "delay", after=100_000)
+    fetched = []
+    puller = threading.Thread(target=lambda: fetched.append(fetch_bundle(s3_uri, cache)))
+    puller.start()
+    assert proxy.stalled.wait(timeout=60)
+
+    second = store.publish(drawn_bundle(model=MODEL_BYTES[::-1]).path)
+    proxy.go_on.set()
+    puller.join()
+
+    assert fetched[0].manifest.version == first
+    assert fetch_bundle(s3_uri, cache).manifest.version == second
+
+
+@pytest.mark.fault(
+    "the endpoint takes the connection and is silent",
+    "given up after the timeout, and told",
+)
 def test_server_that_accepts_and_never_answers_is_reported(s3_uri, cache, impatient, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
@@ -203,6 +257,7 @@ def test_server_that_accepts_and_never_answers_is_reported(s3_uri, cache, impati
             fetch_bundle(s3_uri, cache)
 
 
+@pytest.mark.fault("the endpoint is dead", "told to check the endpoint")
 def test_server_that_is_down_is_reported(s3_uri, cache, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
@@ -238,6 +293,7 @@ def test_bucket_name_that_cannot_be_is_refused(s3, cache):
         fetch_bundle("s3://two words/x", cache)
 
 
+@pytest.mark.fault("wrong keys", "refused, and told to check the keys")
 @pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
 def test_wrong_keys_are_reported(name, s3_uri, drawn_bundle, cache, monkeypatch):
     monkeypatch.setenv(name, "wrong")
@@ -263,6 +319,7 @@ def test_half_of_the_keys_is_reported(s3_uri, cache, monkeypatch):
         fetch_bundle(s3_uri, cache)
 
 
+@pytest.mark.fault("keys without the right to read", "refused, and told which right")
 def test_keys_without_the_right_are_reported(s3, bucket, s3_uri, drawn_bundle, cache):
     open_store(s3_uri).publish(drawn_bundle().path)
     everything = f"arn:aws:s3:::{bucket}/*"

@@ -1,0 +1,229 @@
+"""The Procfile as on a Heroku dyno of 512 MB: `make dyno`.
+
+Run by honcho, with the packages of the slug, inside a cgroup of that memory where this system lets
+us make one (Linux, as root). Prints the slug's size, the times to bind and to be ready, the memory
+at rest and under load, and whether the kernel had to kill anything.
+"""
+
+import gzip
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
+from pathlib import Path
+
+import psutil
+from PIL import Image
+
+from benchmarks.serving import pack_form
+from processing.drawing import draw_photo
+
+ROOT = Path(__file__).parents[1]
+SERVING = ROOT / ".venv/serving"
+DYNO_BYTES = 512 << 20
+LOAD_SECONDS, VISITORS = 15, 16
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+class _Counter(io.RawIOBase):
+    """A file that keeps nothing but its size."""
+
+    size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: "bytes | memoryview") -> int:  # type: ignore[override]
+        self.size += len(data)
+        return len(data)
+
+
+def measure_slug() -> float:
+    """MB, compressed, of what Heroku would carry: the files of git, and the installed packages."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        sys.exit("The slug's size is that of what git lists: run this in a clone.")
+    ignored = (ROOT / ".slugignore").read_text().split()
+    counter = _Counter()
+    with (
+        gzip.GzipFile(fileobj=counter, mode="wb", compresslevel=6) as packed,
+        tarfile.open(fileobj=packed, mode="w|") as tar,
+    ):
+        for name in listed.stdout.splitlines():
+            if (ROOT / name).is_file() and not any(
+                fnmatch(f"/{name}", f"{pattern}/*") for pattern in ignored
+            ):
+                tar.add(ROOT / name, name)
+        packages = next(SERVING.glob("lib/python*/site-packages"))
+        for path in packages.iterdir():
+            if not path.name.startswith(("pip", "setuptools")) and path.name != "__pycache__":
+                tar.add(path, f"site-packages/{path.name}")
+    return counter.size / 1e6
+
+
+@contextmanager
+def limited_memory() -> Iterator[Path | None]:
+    """A new cgroup of 512 MB, of either version; None where none can be made."""
+    two = (_CGROUPS / "cgroup.controllers").is_file()
+    folder = (_CGROUPS if two else _CGROUPS / "memory") / f"melanoma-dyno-{os.getpid()}"
+    limit = folder / ("memory.max" if two else "memory.limit_in_bytes")
+    try:
+        folder.mkdir()
+        limit.write_text(str(DYNO_BYTES))
+    except OSError as error:
+        print(f"No cgroup of 512 MB can be made here ({error}): without a limit.")
+        with suppress(OSError):
+            folder.rmdir()
+        yield None
+        return
+    try:
+        yield folder
+    finally:
+        # The kernel takes a moment to notice that its processes are gone.
+        for _ in range(50):
+            with suppress(OSError):
+                folder.rmdir()
+                break
+            time.sleep(0.1)
+
+
+def count_kills(group: Path) -> int:
+    """How often the kernel killed for memory."""
+    for name in ("memory.events", "memory.oom_control"):
+        if (group / name).is_file():
+            for line in (group / name).read_text().splitlines():
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+    return 0
+
+
+def wait(condition: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
+    """Return once `condition` holds."""
+    while not condition():
+        if process.poll() is not None:
+            sys.exit("The Procfile's process ended; `honcho start web` shows why.")
+        time.sleep(0.01)
+
+
+def answers(url: str) -> bool:
+    """Whether a GET of it gives 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def binds(port: int) -> bool:
+    """Whether the port takes connections."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def measure_pss(process: "subprocess.Popen[bytes]") -> float:
+    """MB of gunicorn and its workers, each shared page counted once."""
+    total = 0
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.Error):
+            if "gunicorn" in " ".join(child.cmdline()):
+                total += child.memory_full_info().pss
+    return total / 1e6
+
+
+def visit(url: str, until: float, statuses: list[int]) -> None:
+    """Send a photo of a phone again and again."""
+    photo = io.BytesIO()
+    drawn = Image.fromarray(draw_photo(1, 500, irregular=True)).resize((4000, 3000))
+    drawn.save(photo, "JPEG", quality=90)
+    body, headers = pack_form(photo.getvalue())
+    while time.monotonic() < until:
+        try:
+            request = urllib.request.Request(url, body, headers)
+            with urllib.request.urlopen(request, timeout=40) as answer:
+                answer.read()
+                statuses.append(answer.status)
+        except urllib.error.HTTPError as error:
+            statuses.append(error.code)
+            time.sleep(0.2)
+        except OSError:
+            statuses.append(0)
+
+
+def main() -> None:
+    """Measure and print."""
+    if not (SERVING / "bin/gunicorn").is_file():
+        sys.exit("The packages of the slug are not installed: run `make dyno`.")
+    print("Packing the slug ...", flush=True)
+    slug = measure_slug()
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    honcho = Path(sys.executable).with_name("honcho")
+    with limited_memory() as group:
+        enter = f"echo $$ > {group}/cgroup.procs; " if group else ""
+        started = time.monotonic()
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", f"{enter}exec {honcho} start web"],
+            cwd=ROOT,
+            env=os.environ
+            | {
+                "PATH": f"{SERVING / 'bin'}:{os.environ['PATH']}",
+                "PORT": str(port),
+                "WEB_CONCURRENCY": "2",  # as Heroku sets it on such a dyno
+                "RATE_LIMIT": "unlimited",
+            },
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            wait(lambda: binds(port), process)
+            bound = time.monotonic() - started
+            wait(lambda: answers(f"{url}/readyz"), process)
+            ready = time.monotonic() - started
+            time.sleep(2)
+            at_rest = measure_pss(process)
+            print(f"{VISITORS} visitors send photos of 12 megapixels for {LOAD_SECONDS} s ...")
+            statuses: list[int] = []
+            until = time.monotonic() + LOAD_SECONDS
+            visitors = [
+                threading.Thread(target=visit, args=(f"{url}/predict", until, statuses))
+                for _ in range(VISITORS)
+            ]
+            for visitor in visitors:
+                visitor.start()
+            peak = 0.0
+            while any(visitor.is_alive() for visitor in visitors):
+                peak = max(peak, measure_pss(process))
+                time.sleep(0.2)
+            kills = count_kills(group) if group else None
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            process.wait(40)
+    counted = {status: statuses.count(status) for status in sorted(set(statuses))}
+    limits = {"slug": "500", "bind": "60", "memory": "512"}
+    for name, value, unit, limit in (
+        ("slug, compressed, without Python", f"{slug:.0f}", "MB", limits["slug"]),
+        ("start to bound port", f"{bound:.1f}", "s", limits["bind"]),
+        ("start to /readyz 200", f"{ready:.1f}", "s", ""),
+        ("memory at rest, 2 workers", f"{at_rest:.0f}", "MB", limits["memory"]),
+        ("memory under load, at most", f"{peak:.0f}", "MB", limits["memory"]),
+        ("killed for memory", "not limited" if kills is None else str(kills), "", "0"),
+        ("answers by status", str(counted), "", ""),
+    ):
+        print(f"{name:<36}{value:>12} {unit:<3}{f'(of {limit})' if limit else ''}")
+
+
+if __name__ == "__main__":
+    main()
