@@ -14,7 +14,7 @@ FIRST := --size 128 --epochs 10 --seed 1
 LAST := --epochs 6 --learning-rate 2e-4 --seed 2 --weights $(RUNS)/model128
 SERVED := --precision int8 --views 2
 
-.PHONY: run test lint bench faults dyno model translations screenshots lighthouse browser clean
+.PHONY: run test requirements lint audit bench faults dyno model translations screenshots lighthouse browser clean
 
 run: $(SERVING)/.installed  ## serve http://127.0.0.1:8000 with the model the repository carries
 	$(SERVING)/bin/gunicorn wsgi:app
@@ -24,10 +24,20 @@ test: $(DEV)/.installed $(BEAM)/.installed browser  ## everything, with a real S
 	$(BEAM)/bin/python -m pytest tests/training/test_beam.py
 	$(DEV)/bin/python -m pytest
 
+requirements: $(DEV)/.installed  ## requirements.txt anew, from requirements.in
+	$(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-annotate --custom-compile-command "make requirements" requirements.in -o requirements.txt
+
 lint: $(DEV)/.installed
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/mypy
+	$(DEV)/bin/bandit -q -c pyproject.toml -r app config processing training wsgi.py gunicorn.conf.py
+
+# Wants the network: it asks PyPI what is known of each version.
+audit: $(DEV)/.installed  ## known holes in what is installed
+	$(DEV)/bin/uv tool run pip-audit@2.10.1 --require-hashes --disable-pip -r requirements.txt
+
 
 faults: $(DEV)/.installed  ## of S3, disk, network and visitors; a line for each. Ten minutes
 	MUTATIONS=10000 STORM_SECONDS=60 $(DEV)/bin/python -m pytest -q -m fault
@@ -95,8 +105,8 @@ browser:
 	echo "No browser could be installed: the tests of the page will skip."
 
 $(SERVING)/.installed: requirements.txt
-$(DEV)/.installed: requirements.txt requirements-training.txt requirements-dev.txt
-$(BEAM)/.installed: requirements.txt requirements-training.txt requirements-dev.txt
+$(DEV)/.installed: requirements.in requirements-training.txt requirements-dev.txt
+$(BEAM)/.installed: requirements.in requirements-training.txt requirements-dev.txt
 $(BEAM)/.installed: ON_TOP := requirements-beam.txt
 # The official scorer, against which the figures are tested. Without its dependencies: one of them
 # would have to be compiled, to unpack archives that no test has.

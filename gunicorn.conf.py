@@ -23,8 +23,8 @@ threads = 64
 keepalive = 95
 graceful_timeout = 25
 # The heartbeat file: on a disk its writes can stall for seconds.
-if Path("/dev/shm").is_dir():  # noqa: S108
-    worker_tmp_dir = "/dev/shm"  # noqa: S108
+if Path("/dev/shm").is_dir():  # nosec B108
+    worker_tmp_dir = "/dev/shm"  # nosec B108
 control_socket_disable = True
 # Each worker's counts lie there, so that any of them can tell those of all.
 _metrics = tempfile.mkdtemp(prefix="melanoma-metrics-")

@@ -88,7 +88,7 @@ class ModelInService:
                 self._try_to_serve(uri)
             if loaded:
                 # Workers and dynos that started together need not ask together.
-                seconds = self._settings.model_refresh_seconds * random.uniform(0.8, 1.2)  # noqa: S311
+                seconds = self._settings.model_refresh_seconds * random.uniform(0.8, 1.2)  # nosec B311
             else:
                 if self._classifier is None:
                     self._serve_last_good(uri)

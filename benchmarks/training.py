@@ -73,9 +73,7 @@ def measure_start(data: Data, run: Path) -> float:
     ]
     with TemporaryFile() as output:
         started = time.perf_counter()
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
         try:
             while not (run / "fold0" / "checkpoint.npz").exists():
                 if process.poll() is not None:

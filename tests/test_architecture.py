@@ -1,6 +1,7 @@
 """The invariants of ARCHITECTURE.md."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -94,3 +95,19 @@ def test_nothing_but_an_entry_point_reads_the_environment_at_import() -> None:
             assert not reads_environment(ast.parse(path.read_text(encoding="utf-8"))), path
     for path in ENTRY_POINTS:
         assert reads_environment(ast.parse(path.read_text(encoding="utf-8"))), path
+
+
+def read_pins(file: str) -> dict[str, str]:
+    """Each package's version, as a file of requirements has it."""
+    pin = re.compile(r"^([\w.-]+)(?:\[\w+\])?==([^\s;]+)", re.MULTILINE)
+    return dict(pin.findall((ROOT / file).read_text(encoding="utf-8")))
+
+
+def test_what_is_deployed_is_what_was_asked_for_with_a_hash_of_each_file() -> None:
+    asked, deployed = read_pins("requirements.in"), read_pins("requirements.txt")
+    assert asked.items() <= deployed.items(), "run `make requirements`"
+    # Python releases and systems that the other file leaves out.
+    assert deployed.keys() - asked.keys() <= {"async-timeout", "colorama"}
+    entries = (ROOT / "requirements.txt").read_text(encoding="utf-8").split("\n\n")[-1]
+    for entry in re.split(r"\n(?=\S)", entries.strip()):
+        assert entry.startswith("#") or "--hash=sha256:" in entry, entry

@@ -28,7 +28,8 @@ def render_card(description: Description, evaluation: Evaluation) -> str:
     training = description.training
     environment = Environment(
         loader=PackageLoader("training"),
-        autoescape=False,  # noqa: S701 - Markdown; whoever shows it escapes HTML
+        # Markdown; whoever shows it escapes HTML.
+        autoescape=False,  # nosec B701
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

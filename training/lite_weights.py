@@ -5,7 +5,7 @@ the format of before PyTorch 1.6: pickles, then the raw tensors. It is read here
 """
 
 import importlib
-import pickle
+import pickle  # nosec B403
 import struct
 from collections import OrderedDict
 from pathlib import Path
