@@ -19,7 +19,7 @@ class Example(NamedTuple):
     irregular: bool
 
 
-EXAMPLES = (Example("even", 1, False), Example("ragged", 1, True), Example("red", 2, True))
+EXAMPLES = (Example("even", 54, False), Example("ragged", 31, True), Example("red", 54, True))
 
 
 def write_examples(folder: Path) -> None:

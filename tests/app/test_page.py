@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage
 from PIL import Image
 from playwright.sync_api import expect
 
@@ -388,4 +389,7 @@ def test_a_real_lesion_gets_an_answer(browser, start_server):
     page.goto(start_server())  # with the embedded model as it is
     send(page, sorted(folder.iterdir())[0])
     expect(page.locator(".answer h2")).to_have_text(ANSWER)
+    send(page, Path(skimage.__file__).with_name("data") / "chelsea.png")  # a cat
+    expect(page.locator(".answer h2")).to_have_text("This photo cannot be judged")
+    expect(page.locator("#result")).to_contain_text("does not look like a close-up")
     page.close()

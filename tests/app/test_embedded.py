@@ -1,0 +1,64 @@
+"""The model that the repository carries, as it is served."""
+
+from pathlib import Path
+
+import pytest
+import skimage
+
+from app.answer import answer_photo
+from app.classifier import Classifier
+from app.examples import EXAMPLES, FOLDER
+
+DATA = Path(__file__).parents[3] / "shared/data"
+NO_LESION = ("chelsea.png", "astronaut.png", "coffee.png", "page.png")  # a cat, a face
+
+
+@pytest.fixture(scope="module")
+def classifier(embedded):
+    return Classifier(embedded, threads=2)
+
+
+def test_without_a_setting_it_is_in_service(make_client, monkeypatch, embedded):
+    monkeypatch.delenv("MODEL_URI")
+    assert embedded.manifest.version in make_client().get("/readyz").text
+
+
+@pytest.mark.parametrize("name", NO_LESION)
+def test_a_photo_of_no_lesion_gets_no_label(classifier, name):
+    photo = Path(skimage.__file__).with_name("data") / name
+    answer = answer_photo(photo.read_bytes(), classifier)
+    assert answer.reasons == ("not_a_lesion",)
+    assert answer.label is None
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_drawn_examples_get_a_label(classifier, example):
+    answer = answer_photo((FOLDER / f"{example.name}.jpg").read_bytes(), classifier)
+    assert answer.reasons == ()
+
+
+def test_the_page_says_so_without_a_score(make_client, monkeypatch):
+    monkeypatch.delenv("MODEL_URI")
+    cat = Path(skimage.__file__).with_name("data") / "chelsea.png"
+    form = {"image": (cat.open("rb"), "cat.png")}
+    page = make_client().post("/predict", data=form).text
+    assert "This photo cannot be judged" in page
+    assert "does not look like a close-up of a skin spot" in page
+    assert "Suspicious for" not in page
+    assert "estimated probability" not in page
+
+
+def test_nearly_all_photos_of_lesions_get_a_label(classifier):
+    folder = DATA / "isic2017-test-256/ISIC_2019_Training_Input"
+    if not folder.exists():
+        pytest.skip(f"{folder} is not here")
+    answers = [answer_photo(p.read_bytes(), classifier) for p in sorted(folder.iterdir())[::10]]
+    assert len(answers) >= 59
+    assert sum(answer.assessable for answer in answers) >= 0.9 * len(answers)
+
+
+def test_it_is_small_and_says_how_good_it_is(embedded):
+    assert sum(file.stat().st_size for file in embedded.path.iterdir()) < 16_000_000
+    datasets = {metric.dataset for metric in embedded.manifest.metrics if metric.name == "AUC"}
+    assert "out-of-fold" in datasets
+    assert any(name.startswith("test set ") for name in datasets)
