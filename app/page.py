@@ -72,6 +72,8 @@ _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 def render_card(markdown: str) -> Markup:
     """A model card as HTML; HTML that it contains is shown, not obeyed."""
     html: str = _MARKDOWN.render(markdown)
+    # A corner that heads nothing is no header.
+    html = html.replace("<th></th>", "<td></td>")
     # On a narrow screen a table scrolls, which needs the keyboard's focus.
     return Markup(html.replace("<table>", '<table tabindex="0">'))  # nosec B704
 
