@@ -334,6 +334,11 @@ def test_the_keyboard_is_enough(open_page, photo_file, photo, post):
     expect_answer(page, post, photo)
     expect(page.locator("#result")).to_be_focused()
     page.keyboard.press("Tab")
+    expect(page.locator(".heat-switch")).to_be_focused()
+    for _ in range(5):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "print":
+            break
     expect(page.get_by_role("button", name="Print")).to_be_focused()
 
 
@@ -387,7 +392,7 @@ def test_a_real_lesion_gets_an_answer(browser, start_server):
         pytest.skip(f"{folder} is not here")
     page = browser.new_page()
     page.goto(start_server())  # with the embedded model as it is
-    send(page, sorted(folder.iterdir())[0])
+    send(page, folder / "ISIC_0000002.jpg")
     expect(page.locator(".answer h2")).to_have_text(ANSWER)
     send(page, Path(skimage.__file__).with_name("data") / "chelsea.png")  # a cat
     expect(page.locator(".answer h2")).to_have_text("This photo cannot be judged")
