@@ -42,7 +42,7 @@ def test_no_orientation_is_looked_at_twice(classifier, monkeypatch, views):
     square = np.arange(4, dtype=np.uint8).reshape(2, 2, 1).repeat(3, axis=2)
     seen = []
 
-    def look(image):
+    def look(image, _deadline=None):
         by_view = [
             np.rot90(image[:, ::-1] if view >= 4 else image, view % 4).tobytes()
             for view in averaged
