@@ -14,7 +14,8 @@ FIRST := --size 128 --epochs 10 --seed 1
 LAST := --epochs 6 --learning-rate 2e-4 --seed 2 --weights $(RUNS)/model128
 SERVED := --precision int8 --views 2
 
-.PHONY: run test requirements lint audit bench faults dyno model translations screenshots lighthouse browser clean
+.PHONY: run test requirements lint audit faults dyno bench model translations screenshots lighthouse \
+  browser clean
 
 run: $(SERVING)/.installed  ## serve http://127.0.0.1:8000 with the model the repository carries
 	$(SERVING)/bin/gunicorn wsgi:app
@@ -37,7 +38,6 @@ lint: $(DEV)/.installed
 # Wants the network: it asks PyPI what is known of each version.
 audit: $(DEV)/.installed  ## known holes in what is installed
 	$(DEV)/bin/uv tool run pip-audit@2.10.1 --require-hashes --disable-pip -r requirements.txt
-
 
 faults: $(DEV)/.installed  ## of S3, disk, network and visitors; a line for each. Ten minutes
 	MUTATIONS=10000 STORM_SECONDS=60 $(DEV)/bin/python -m pytest -q -m fault

@@ -10,45 +10,14 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from processing.bundle import (
-    CARD,
-    GOLDEN,
-    MODEL,
-    Calibration,
-    Description,
-    Estimate,
-    Input,
-    Label,
-    OperatingPoint,
-    write_bundle,
-)
+from app.service import EMBEDDED_BUNDLE
+from processing.bundle import CARD, GOLDEN, MODEL, Input, read_bundle, write_bundle
 from processing.drawing import draw_photo
 from training.model import build_model
 from training.serving_graph import ServingGraph, run_litert
 
 BACKBONE, SIZE, CROP = "EfficientNetB4", 384, 0.5
 KERAS_FILE = "model.keras"
-_UNKNOWN = Estimate(value=0.5, low=0.0, high=1.0)
-_DESCRIPTION = Description(
-    backbone=BACKBONE,
-    input=Input(size=SIZE, crop_fraction=CROP),
-    label=Label(name="nothing", covers="nothing", not_covered="everything"),
-    operating_points=(
-        OperatingPoint(
-            name="any",
-            threshold=0.5,
-            sensitivity=_UNKNOWN,
-            specificity=_UNKNOWN,
-            measured_on="nothing",
-        ),
-    ),
-    operating_point="any",
-    calibration=Calibration(slope=1.0, intercept=0.0, fitted_on="nothing"),
-    metrics=(),
-    licence="CC0-1.0",
-    attribution=(),
-    training={},
-)
 
 
 def main(folder: Path) -> None:
@@ -56,6 +25,11 @@ def main(folder: Path) -> None:
     keras.utils.set_random_seed(0)
     model = build_model(BACKBONE, SIZE, "none")
     model.save(folder / KERAS_FILE)
+    # That of the embedded model in all that does not matter here.
+    changes = {"backbone": BACKBONE, "input": Input(size=SIZE, crop_fraction=CROP)}
+    description = read_bundle(EMBEDDED_BUNDLE).manifest.model_copy(
+        update=changes | {"outliers": None}
+    )
     graph = ServingGraph([model])
     images = np.stack([draw_photo(seed, SIZE, irregular=bool(seed % 2)) for seed in range(4)])
     for precision in ("float32", "int8"):
@@ -64,7 +38,7 @@ def main(folder: Path) -> None:
         probability = run_litert(converted, images, len(images))["probability"]
         np.savez(golden, images=images, probability=probability)
         files = {MODEL: converted, GOLDEN: golden.getvalue(), CARD: b"# Untrained\n"}
-        write_bundle(folder / precision, _DESCRIPTION, files)
+        write_bundle(folder / precision, description, files)
 
 
 if __name__ == "__main__":

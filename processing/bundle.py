@@ -259,7 +259,7 @@ def write_bundle(path: Path, description: Description, files: Mapping[str, bytes
 
     Args:
         path: a folder that does not exist yet.
-        description: what the manifest says.
+        description: what the manifest says; of another bundle's manifest, what is not derived.
         files: contents of each of `FILES`.
 
     Raises:
@@ -276,11 +276,13 @@ def write_bundle(path: Path, description: Description, files: Mapping[str, bytes
             (partial / name).write_bytes(content)
         entries = {name: _describe_file(partial / name) for name in files}
         manifest = Manifest(
-            **dict(description),
-            format_version=FORMAT_VERSION,
-            version=_version_of(entries),
-            created=datetime.now(UTC).replace(microsecond=0),
-            files=entries,
+            **dict(description)
+            | {
+                "format_version": FORMAT_VERSION,
+                "version": _version_of(entries),
+                "created": datetime.now(UTC).replace(microsecond=0),
+                "files": entries,
+            }
         )
         text = manifest.model_dump_json(indent=2) + "\n"
         (partial / MANIFEST).write_text(text, encoding="utf-8")

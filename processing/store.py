@@ -37,7 +37,6 @@ ROLLBACK_DEPTH = 20
 LOCK_TIMEOUT_SECONDS = 600
 NOT_WHOLE = "This version is not whole: roll back, or delete its folder and publish it again."
 _PARTIAL = ".partial-"
-_NOTES = "last-good-*.json"
 
 Progress = Callable[[int], object]
 
@@ -93,45 +92,6 @@ def find_version(uri: str) -> str:
         if path.is_file():
             return parse_manifest(path.read_bytes(), path).version
     return open_store(uri).read_pointer().version
-
-
-def remember(uri: str, bundle: Bundle, cache: Path) -> None:
-    """Note in `cache` that this bundle of `uri` was good, and remove those that no note names.
-
-    Raises:
-        StoreError: the disk refuses it.
-    """
-    published = Published(
-        version=bundle.manifest.version,
-        manifest_sha256=_sha256((bundle.path / MANIFEST).read_bytes()),
-    )
-    with locked(cache):
-        partial = cache / ".note"
-        partial.write_text(published.model_dump_json())
-        partial.replace(_note_of(uri, cache))
-        noted = {Published.model_validate_json(n.read_bytes()).version for n in cache.glob(_NOTES)}
-        for folder in cache.iterdir():
-            if re.fullmatch("[0-9a-f]{64}", folder.name) and folder.name not in noted:
-                shutil.rmtree(folder)
-
-
-def recall(uri: str, cache: Path) -> Bundle:
-    """The bundle that `remember` noted last for `uri`, from `cache` alone.
-
-    Raises:
-        StoreError: there is none, or it is damaged.
-        BundleError: it is of another format.
-    """
-    try:
-        published = Published.model_validate_json(_note_of(uri, cache).read_bytes())
-    except (OSError, ValidationError) as error:
-        raise StoreError(f"{cache} holds no model of {uri}.") from error
-    folder = cache / published.version
-    return verify_version(published, folder, str(folder))
-
-
-def _note_of(uri: str, cache: Path) -> Path:
-    return cache / _NOTES.replace("*", _sha256(uri.encode())[:16])
 
 
 def open_store(uri: str) -> "Store":
@@ -292,7 +252,7 @@ class Store(ABC):
                 "same files, and what is published "
                 "never changes. Say it in the model card too, and export the bundle again."
             )
-        return Published(version=manifest.version, manifest_sha256=_sha256(content), note=note)
+        return Published(version=manifest.version, manifest_sha256=sha256_of(content), note=note)
 
     def _check(self, published: Published) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -319,7 +279,7 @@ class _FolderStore(Store):
     def _read(self, key: str) -> tuple[bytes, str] | None:
         with disk_faults_explained(), suppress(FileNotFoundError):
             content = (self._root / key).read_bytes()
-            return content, _sha256(content)
+            return content, sha256_of(content)
         return None
 
     def _write(self, key: str, content: bytes, tag: str | None) -> bool:
@@ -362,7 +322,7 @@ def verify_version(published: Published, folder: Path, where: str) -> Bundle:
         content = (folder / MANIFEST).read_bytes()
     except OSError as error:
         raise StoreError(f"{where}/{MANIFEST} cannot be read. {NOT_WHOLE}") from error
-    if _sha256(content) != published.manifest_sha256:
+    if sha256_of(content) != published.manifest_sha256:
         raise StoreError(f"{where}/{MANIFEST} is not the one that was published. {NOT_WHOLE}")
     manifest = parse_manifest(content, f"{where}/{MANIFEST}")
     for name, entry in manifest.files.items():
@@ -412,7 +372,8 @@ def disk_faults_explained() -> Iterator[None]:
         ) from error
 
 
-def _sha256(content: bytes) -> str:
+def sha256_of(content: bytes) -> str:
+    """In hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 

@@ -5,7 +5,7 @@ import re
 import shutil
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 BROWSERS = ("chromium", "google-chrome", "chromium-browser")
 ARGUMENTS = (
@@ -20,6 +20,7 @@ ARGUMENTS = (
 )
 # The browser notes each request that failed: a refused photo, and a connection that a test cut.
 MEANT = re.compile(r"Failed to load resource: .*(status of (400|404|415|503)|ERR_FAILED)")
+ANSWER = re.compile("Suspicious for|No sign of")
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +54,30 @@ def open_page(browser, server):
         context.close()
     assert [url for url in requests if not url.startswith((server, "data:", "blob:"))] == []
     assert [text for text in complaints if not MEANT.match(text)] == []
+
+
+def choose(page, *files):
+    page.locator("#photos").set_input_files(list(files))
+
+
+def send(page, *files):
+    choose(page, *files)
+    page.locator("#send").click()
+
+
+def expect_answer(page, post, photo):
+    """The same as the API: label, probability to the digits shown, picture and overlay."""
+    (image,) = post(photo).json["images"]
+    answer = page.locator("#result .answer")
+    expect(answer).to_have_attribute("data-label", image["label"])
+    shown = float(answer.get_attribute("data-probability"))
+    assert shown == pytest.approx(image["probability"], abs=1e-6)
+    expect(answer.locator("h2")).to_have_text(ANSWER)
+    expect(answer.locator(".score")).to_contain_text("%")
+    expect(answer.get_by_role("img", name="threshold")).to_be_visible()
+    expect(answer.get_by_text("Turned and mirrored, the same photo gives")).to_be_visible()
+    expect(answer.get_by_alt_text("The part of your photo that the model saw")).to_be_visible()
+    expect(answer.locator("img.heatmap")).to_have_count(1)
+    expect(page.locator("#overview")).to_be_hidden()
+    expect(page.locator("#result")).to_contain_text("This is not a diagnosis")
+    expect(page.locator("#result").get_by_role("link", name="version")).to_be_visible()

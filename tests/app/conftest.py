@@ -10,14 +10,15 @@ from PIL import Image
 from app import create_app
 from app.service import EMBEDDED_BUNDLE
 from config.settings import Settings
-from processing.bundle import FILES, Description, read_bundle, write_bundle
+from processing.bundle import read_bundle
 from processing.drawing import draw_lesion, draw_photo
 from tests.app.browser import browser as browser
 from tests.app.browser import open_page as open_page
+from tests.bundles import repack
+from tests.forms import JSON
 from tests.gunicorn_server import wait
 
 ROOT = Path(__file__).parents[2]
-JSON = {"Accept": "application/json"}
 
 
 @pytest.fixture
@@ -76,13 +77,7 @@ def embedded():
 @pytest.fixture(scope="session")
 def served(embedded, tmp_path_factory):
     """The embedded model, but for its check for photos of no lesion: drawn lesions are none."""
-    return _copy(embedded, tmp_path_factory.mktemp("bundles") / "served", outliers=None)
-
-
-def _copy(bundle, path, files=None, **changes):
-    fields = bundle.manifest.model_dump(include=set(Description.model_fields)) | changes
-    contents = {file: (bundle.path / file).read_bytes() for file in FILES} | (files or {})
-    return write_bundle(path, Description.model_validate(fields), contents)
+    return repack(embedded, tmp_path_factory.mktemp("bundles") / "served", outliers=None)
 
 
 def encode(pixels, kind="JPEG", **options):
@@ -97,6 +92,13 @@ def photo():
     return encode(draw_photo(1, 640, irregular=True), quality=92)
 
 
+@pytest.fixture
+def photo_file(photo, tmp_path):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(photo)
+    return path
+
+
 @pytest.fixture(scope="session")
 def small_photo():
     """Too small for any model of more than 46 px."""
@@ -108,7 +110,7 @@ def make_bundle(served, tmp_path):
     """`served` with other files or another description, and right hashes."""
 
     def make(name="bundle", files=None, **changes):
-        return _copy(served, tmp_path / name, files, **changes)
+        return repack(served, tmp_path / name, files, **changes)
 
     return make
 

@@ -8,8 +8,8 @@ import skimage
 from app.answer import answer_photo
 from app.classifier import Classifier
 from app.examples import EXAMPLES, FOLDER
+from tests.isic import ISIC2017_TEST_SQUARES, list_photos, needs
 
-DATA = Path(__file__).parents[3] / "shared/data"
 NO_LESION = ("chelsea.png", "astronaut.png", "coffee.png", "page.png")  # a cat, a face
 
 
@@ -48,11 +48,10 @@ def test_the_page_says_so_without_a_score(make_client, monkeypatch):
     assert "estimated probability" not in page
 
 
+@needs(ISIC2017_TEST_SQUARES)
 def test_nearly_all_photos_of_lesions_get_a_label(classifier):
-    folder = DATA / "isic2017-test-256/ISIC_2019_Training_Input"
-    if not folder.exists():
-        pytest.skip(f"{folder} is not here")
-    answers = [answer_photo(p.read_bytes(), classifier) for p in sorted(folder.iterdir())[::10]]
+    photos = list_photos(ISIC2017_TEST_SQUARES)[::10]
+    answers = [answer_photo(photo.read_bytes(), classifier) for photo in photos]
     assert len(answers) >= 59
     assert sum(answer.assessable for answer in answers) >= 0.9 * len(answers)
 

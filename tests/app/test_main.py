@@ -1,7 +1,6 @@
 import base64
 import io
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ from ai_edge_litert.interpreter import Interpreter
 from PIL import Image, ImageFilter
 
 from processing.image import read_square
+from tests.isic import ISIC2019_ORIGINAL, list_photos, needs
 
 
 def test_the_page_shows_the_form(client):
@@ -140,11 +140,9 @@ def test_health_and_readiness(client, served):
     assert served.manifest.version in ready.text
 
 
+@needs(ISIC2019_ORIGINAL)
 def test_a_real_photo_gets_an_answer(post):
-    folder = Path(__file__).parents[3] / "shared/data/isic2019-original/ISIC_2019_Training_Input"
-    photos = sorted(folder.glob("*.jpg"))[:3]
-    if not photos:
-        pytest.skip("the real ISIC images are not on this machine")
+    photos = list_photos(ISIC2019_ORIGINAL)[:3]
     answer = post(*[photo.read_bytes() for photo in photos])
     assert [image["assessable"] for image in answer.json["images"]] == [True] * len(photos)
     assert all(image["label"] in ("malignant", "benign") for image in answer.json["images"])

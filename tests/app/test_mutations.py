@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from processing.drawing import draw_photo
-from tests.app.test_worker import encode_form
+from tests.forms import encode_form
 from tests.processing.photos import KINDS, encode, turn
 
 COUNT = int(os.environ.get("MUTATIONS", "400"))

@@ -1,183 +1,18 @@
 """The page in a real browser against a real server."""
 
-import base64
 import csv
 import io
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import skimage
 from PIL import Image
 from playwright.sync_api import expect
 
 from processing.drawing import draw_photo
-
-DATA = Path(__file__).parents[3] / "shared/data"
-ANSWER = re.compile("Suspicious for|No sign of")
-
-
-@pytest.fixture
-def photo_file(photo, tmp_path):
-    path = tmp_path / "photo.jpg"
-    path.write_bytes(photo)
-    return path
-
-
-def choose(page, *files):
-    page.locator("#photos").set_input_files(list(files))
-
-
-def send(page, *files):
-    choose(page, *files)
-    page.locator("#send").click()
-
-
-def make_transfer(page, kind, name, content):
-    """What the browser hands over when a file is dropped or pasted."""
-    return page.evaluate_handle(
-        """([encoded, type, name]) => {
-            const bytes = Uint8Array.from(atob(encoded), c => c.charCodeAt(0));
-            const transfer = new DataTransfer();
-            transfer.items.add(new File([bytes], name, {type}));
-            return transfer;
-        }""",
-        [base64.b64encode(content).decode(), kind, name],
-    )
-
-
-def expect_answer(page, post, photo):
-    """The same as the API: label, probability to the digits shown, picture and overlay."""
-    (image,) = post(photo).json["images"]
-    answer = page.locator("#result .answer")
-    expect(answer).to_have_attribute("data-label", image["label"])
-    shown = float(answer.get_attribute("data-probability"))
-    assert shown == pytest.approx(image["probability"], abs=1e-6)
-    expect(answer.locator("h2")).to_have_text(ANSWER)
-    expect(answer.locator(".score")).to_contain_text("%")
-    expect(answer.get_by_role("img", name="threshold")).to_be_visible()
-    expect(answer.get_by_text("Turned and mirrored, the same photo gives")).to_be_visible()
-    expect(answer.get_by_alt_text("The part of your photo that the model saw")).to_be_visible()
-    expect(answer.locator("img.heatmap")).to_have_count(1)
-    expect(page.locator("#overview")).to_be_hidden()
-    expect(page.locator("#result")).to_contain_text("This is not a diagnosis")
-    expect(page.locator("#result").get_by_role("link", name="version")).to_be_visible()
-
-
-def test_a_chosen_photo_is_previewed_and_answered(open_page, photo_file, photo, post):
-    page = open_page()
-    choose(page, photo_file)
-    expect(page.get_by_alt_text("photo.jpg")).to_be_visible()
-    page.get_by_role("button", name="Analyse").click()
-    expect_answer(page, post, photo)
-    expect(page.locator("#result")).to_be_focused()
-    expect(page.locator("#previews li")).to_have_count(0)
-    expect(page.locator("#result .file").first).to_have_text("photo.jpg")
-
-
-@pytest.mark.parametrize("way", ["drop", "paste"])
-def test_a_dropped_or_pasted_photo_is_answered(open_page, photo, post, way):
-    page = open_page()
-    transfer = make_transfer(page, "image/jpeg", "handed.jpg", photo)
-    if way == "drop":
-        page.locator("#drop").dispatch_event("drop", {"dataTransfer": transfer})
-    else:
-        page.evaluate(
-            """clipboardData => document.body.dispatchEvent(
-                new ClipboardEvent("paste", {clipboardData, bubbles: true}))""",
-            transfer,
-        )
-    expect(page.get_by_alt_text("handed.jpg")).to_be_visible()
-    page.get_by_role("button", name="Analyse").click()
-    expect_answer(page, post, photo)
-
-
-def test_a_phone_offers_its_camera(open_page, photo_file, photo, post):
-    page = open_page(has_touch=True, is_mobile=True, viewport={"width": 390, "height": 800})
-    expect(page.get_by_text("Take a photo")).to_be_visible()
-    page.locator("#camera").set_input_files(photo_file)
-    page.get_by_role("button", name="Analyse").click()
-    expect_answer(page, post, photo)
-
-
-def test_a_drawn_example_can_be_tried(open_page):
-    page = open_page()
-    page.get_by_role("link", name="ragged spot").click()
-    expect(page.get_by_alt_text("ragged.jpg")).to_be_visible()
-    page.get_by_role("button", name="Analyse").click()
-    expect(page.locator(".answer h2")).to_have_text(ANSWER)
-
-
-def test_a_photo_can_be_taken_back(open_page, photo_file):
-    page = open_page()
-    choose(page, photo_file, photo_file)
-    expect(page.locator("#previews li")).to_have_count(2)
-    page.get_by_role("button", name="Remove photo.jpg").first.click()
-    expect(page.locator("#previews li")).to_have_count(1)
-    page.get_by_role("button", name="Start over").click()
-    expect(page.locator("#previews li")).to_have_count(0)
-
-
-def test_a_large_photo_is_made_smaller_before_it_is_sent(open_page, tmp_path, server):
-    large = tmp_path / "large.jpg"
-    drawn = Image.fromarray(draw_photo(1, 640, irregular=True)).resize((4000, 3000))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned to the right
-    exif[0x010F] = "a maker that nobody is to know"
-    drawn.save(large, quality=100, exif=exif)
-    page = open_page()
-    page.evaluate("""() => {
-        const send = XMLHttpRequest.prototype.send;
-        XMLHttpRequest.prototype.send = function (form) {
-            window.sent = form.get("image");
-            return send.call(this, form);
-        };
-    }""")
-    send(page, large)
-    expect(page.locator(".answer h2")).to_have_text(ANSWER)
-    encoded = page.evaluate("""async () => {
-        const bytes = new Uint8Array(await window.sent.arrayBuffer());
-        return btoa(Array.from(bytes, byte => String.fromCharCode(byte)).join(""));
-    }""")
-    content = base64.b64decode(encoded)
-    assert len(content) < large.stat().st_size / 2
-    assert b"a maker" not in content
-    picture = Image.open(io.BytesIO(content))
-    assert picture.size == (1800, 2400)  # upright, its longer side cut down
-
-
-def test_a_sideways_photo_is_judged_and_shown_upright(open_page, photo, tmp_path):
-    upright = Image.open(io.BytesIO(photo))
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    sideways = tmp_path / "sideways.png"
-    upright.transpose(Image.Transpose.ROTATE_90).save(sideways, exif=exif)
-    straight = tmp_path / "straight.png"
-    upright.save(straight)
-    page = open_page()
-    send(page, sideways, straight)
-    squares = page.locator(".answer .square img:first-child")
-    expect(squares).to_have_count(2)
-    first, second = (
-        np.asarray(Image.open(io.BytesIO(base64.b64decode(each.get_attribute("src")[23:]))), float)
-        for each in squares.all()
-    )
-    assert np.abs(first - second).mean() < 2 < np.abs(np.rot90(first) - second).mean()
-    probabilities = [
-        float(each.get_attribute("data-probability")) for each in page.locator(".answer").all()
-    ]
-    assert probabilities[0] == pytest.approx(probabilities[1], abs=0.03)
-
-
-def test_heic_has_no_preview_and_an_answer(open_page, photo, tmp_path):
-    heic = tmp_path / "photo.heic"
-    Image.open(io.BytesIO(photo)).save(heic, "HEIF", quality=95)
-    page = open_page()
-    choose(page, heic)
-    expect(page.locator("#previews")).to_contain_text("No preview here, but it can be analysed.")
-    page.get_by_role("button", name="Analyse").click()
-    expect(page.locator(".answer h2")).to_have_text(ANSWER)
+from tests.app.browser import ANSWER, choose, expect_answer, send
+from tests.isic import ISIC2019_ORIGINAL, list_photos, needs
 
 
 def test_the_heatmap_can_be_made_weaker_and_switched_off(open_page, photo_file):
@@ -386,13 +221,11 @@ def test_the_result_prints_on_one_page(open_page, photo_file, tmp_path):
     assert len(re.findall(rb"/Type\s*/Page\b", pdf)) == 1
 
 
+@needs(ISIC2019_ORIGINAL)
 def test_a_real_lesion_gets_an_answer(browser, start_server):
-    folder = DATA / "isic2019-original/ISIC_2019_Training_Input"
-    if not folder.exists():
-        pytest.skip(f"{folder} is not here")
     page = browser.new_page()
     page.goto(start_server())  # with the embedded model as it is
-    send(page, folder / "ISIC_0000002.jpg")
+    send(page, list_photos(ISIC2019_ORIGINAL)[1])
     expect(page.locator(".answer h2")).to_have_text(ANSWER)
     send(page, Path(skimage.__file__).with_name("data") / "chelsea.png")  # a cat
     expect(page.locator(".answer h2")).to_have_text("This photo cannot be judged")

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
@@ -7,8 +5,8 @@ from PIL import Image, ImageFilter
 from app.quality import find_faults, measure_sharpness
 from processing.drawing import draw_photo
 from processing.image import read_square
+from tests.isic import ISIC2019_ORIGINAL, list_photos, needs
 
-DATA = Path(__file__).parents[3] / "shared/data"
 SIZE = 224
 
 
@@ -18,10 +16,7 @@ def blur(square, sigma):
 
 @pytest.fixture(scope="module")
 def lesions():
-    folder = DATA / "isic2019-original/ISIC_2019_Training_Input"
-    if not folder.exists():
-        pytest.skip(f"{folder} is not here")
-    photos = sorted(folder.iterdir())[::3]
+    photos = list_photos(ISIC2019_ORIGINAL)[::3]
     return [read_square(p.read_bytes(), size=SIZE, crop_fraction=0.6).pixels for p in photos]
 
 
@@ -29,11 +24,13 @@ def judge(square):
     return find_faults(square, 1000, 1000, 0.6)
 
 
+@needs(ISIC2019_ORIGINAL)
 def test_real_photos_have_no_fault(lesions):
     assert len(lesions) > 100
     assert sum(judge(square) != () for square in lesions) <= 0.01 * len(lesions)
 
 
+@needs(ISIC2019_ORIGINAL)
 def test_nearly_all_are_blurred_once_they_are_blurred(lesions):
     blurred = [judge(blur(square, 0.01 * SIZE)) == ("blurred",) for square in lesions]
     assert np.mean(blurred) > 0.95

@@ -13,7 +13,7 @@ from PIL import Image
 
 from app.queue import ANSWER_SECONDS, PLACES
 from processing.drawing import draw_photo
-from tests.app.test_worker import ask, encode_form
+from tests.forms import ask, encode_form
 
 SECONDS = float(os.environ.get("STORM_SECONDS", "6"))
 DYNO_MB = 512

@@ -1,38 +1,14 @@
 """gunicorn's worker under slow senders, and at its end."""
 
-import io
-import json
 import signal
 import socket
 import threading
 import time
-import urllib.error
-import urllib.request
 from urllib.parse import urlsplit
 
 import pytest
-from werkzeug.datastructures import FileStorage
-from werkzeug.test import encode_multipart
 
-JSON = {"Accept": "application/json"}
-
-
-def encode_form(photos, **fields):
-    """The body of a form and its headers."""
-    files = [FileStorage(io.BytesIO(photo), f"photo{i}.jpg") for i, photo in enumerate(photos)]
-    boundary, body = encode_multipart({"image": files, **fields})
-    return body, JSON | {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-
-
-def ask(url, body, headers):
-    """Status and JSON of an answer."""
-    request = urllib.request.Request(f"{url}/predict", body, headers)
-    try:
-        with urllib.request.urlopen(request, timeout=40) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.load(error)
+from tests.forms import ask, encode_form
 
 
 def connect(url):

@@ -6,7 +6,7 @@ import pandas as pd
 from etils import epath
 from PIL import Image
 
-from processing.drawing import draw_photo
+from processing.drawing import draw_lesion
 from training.build import build
 from training.data import Build, BuildSettings
 from training.metadata import Listing, read_sources
@@ -23,7 +23,7 @@ def write_isic2019(folder: Path, melanomas: int, nevi: int, side: int = 96, firs
     for i in range(first, first + melanomas + nevi):
         melanoma = i < first + melanomas
         name = f"DRAWN_{i:07d}"
-        Image.fromarray(draw_photo(i, side, irregular=melanoma)).save(
+        Image.fromarray(draw_lesion(i, side, irregular=melanoma)).save(
             images / f"{name}.jpg", quality=95
         )
         truth.append(
@@ -48,7 +48,7 @@ def write_isic2020(folder: Path, patients: int, side: int = 32) -> Path:
     for i in range(2 * patients):
         melanoma = i % 8 == 0
         name = f"DRAWN20_{i:07d}"
-        Image.fromarray(draw_photo(i, side, irregular=melanoma)).save(
+        Image.fromarray(draw_lesion(i, side, irregular=melanoma)).save(
             folder / "train" / f"{name}.jpg", quality=95
         )
         diagnosis = "melanoma" if melanoma else "unknown"

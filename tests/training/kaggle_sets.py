@@ -7,7 +7,7 @@ from pathlib import Path
 import tensorflow as tf
 from PIL import Image
 
-from processing.drawing import draw_photo
+from processing.drawing import draw_lesion
 
 # What isic2019-N lacks beside melanoma-N.
 ISIC2019_ABSENT = ("patient_id", "width", "height")
@@ -35,9 +35,7 @@ def encode_record(i: int, size: int, absent: Collection[str] = (), prefix: str =
     """Record `i` of such a set, without the keys `absent`."""
     melanoma = i % 4 == 0
     jpeg = io.BytesIO()
-    # As large as those in ISIC's layout, and made smaller: what is drawn depends on the size.
-    drawn = Image.fromarray(draw_photo(i, 96, irregular=melanoma)).resize((size, size))
-    drawn.save(jpeg, "JPEG", quality=95)
+    Image.fromarray(draw_lesion(i, size, irregular=melanoma)).save(jpeg, "JPEG", quality=95)
     values = {
         "image": jpeg.getvalue(),
         "image_name": f"{prefix}_{i:07d}".encode(),

@@ -6,14 +6,12 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from tests.isic import METADATA, needs
 from tests.training.archives import write_isic2020
 from training.__main__ import main
 from training.errors import TrainingError
 
 ROOT = Path(__file__).parents[2]
-
-
-METADATA = ROOT.parent / "shared/data/metadata"
 BUILD = ["build", "--isic2019", ".", "--out", "x"]
 SQUARE = ["--size", "64", "--crop", "1"]
 TRAIN = ["train", "--data", ".", "--run", "x"]
@@ -99,7 +97,7 @@ def test_a_strict_plan_makes_warnings_fatal(tmp_path: Path) -> None:
     assert "DRAWN20_0000000" in str(result.exception)
 
 
-@pytest.mark.skipif(not METADATA.exists(), reason="the real ISIC metadata is not on this machine")
+@needs(METADATA)
 def test_a_plan_of_both_years_needs_no_images() -> None:
     command = ["--isic2019-csv", str(METADATA), "--isic2020-csv", str(METADATA)]
     result = CliRunner().invoke(main, ["build", "--plan", *command], catch_exceptions=False)

@@ -100,7 +100,7 @@ def test_processes_together_feed_the_batches_of_one(read: Data) -> None:
     parts = zip(feed(slice(0, 4)), feed(slice(4, 8)), strict=True)
     for whole, (one, two) in zip(feed(slice(None)), parts, strict=True):
         for tensor, first, second in zip(whole, one, two, strict=True):
-            np.testing.assert_allclose(tensor, np.concatenate([first, second]), atol=0.01)
+            np.testing.assert_allclose(tensor, np.concatenate([first, second]), atol=1e-3)
 
 
 def test_a_positive_image_counts_and_repeats_as_it_is_told(read: Data) -> None:

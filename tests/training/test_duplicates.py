@@ -7,15 +7,8 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from processing.drawing import draw_lesion
+from tests.isic import ISIC2019_ORIGINAL, ISIC2019_SQUARES, list_photos, needs
 from training.duplicates import MAX_DISTANCE, find_pairs, find_swapped, fingerprint
-
-DATA = Path(__file__).parents[3] / "shared/data"
-SMALL, ORIGINAL = (
-    DATA / name / "ISIC_2019_Training_Input" for name in ("isic2019-256", "isic2019-original")
-)
-with_images = pytest.mark.skipif(
-    not SMALL.exists(), reason="the real ISIC images are not on this machine"
-)
 
 
 def draw(seed: int, size: int = 512) -> Image.Image:
@@ -110,17 +103,18 @@ def open_rgb(path: Path) -> Image.Image:
         return image.convert("RGB")
 
 
-@with_images
+@needs(ISIC2019_ORIGINAL, ISIC2019_SQUARES)
 def test_real_photos_are_known_again_in_their_small_squares() -> None:
-    both = sorted(p.name for p in ORIGINAL.iterdir() if (SMALL / p.name).exists())
-    found = [distance(open_rgb(ORIGINAL / n), open_rgb(SMALL / n)) for n in both]
+    small = {path.name: path for path in list_photos(ISIC2019_SQUARES)}
+    both = [path for path in list_photos(ISIC2019_ORIGINAL) if path.name in small]
+    found = [distance(open_rgb(path), open_rgb(small[path.name])) for path in both]
     assert len(both) > 100
     assert np.mean(np.array(found) <= MAX_DISTANCE) > 0.9  # some of the small ones are squashed
 
 
-@with_images
+@needs(ISIC2019_SQUARES)
 def test_real_lesions_are_told_apart() -> None:
-    photos = sorted(SMALL.iterdir())[::40]
+    photos = list_photos(ISIC2019_SQUARES)[::40]
     hashes = [fingerprint(open_rgb(path)).phash for path in photos]
     assert all(hashes)
     assert list(find_pairs(hashes)) == []

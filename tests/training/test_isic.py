@@ -3,14 +3,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.isic import ISIC2019_SQUARES, ISIC2020, METADATA, needs
 from tests.training.archives import write_isic2019, write_isic2020
 from training.errors import TrainingError
 from training.metadata import read_sources
 from training.vocabulary import TARGETS
 
 TRUTH, FACTS = "ISIC_2019_Training_GroundTruth.csv", "ISIC_2019_Training_Metadata.csv"
-DATA = Path(__file__).parents[3] / "shared/data"
-REAL, REAL2020, METADATA = DATA / "isic2019-256", DATA / "isic2020-512", DATA / "metadata"
 MELANOMA = TARGETS["melanoma"]
 
 
@@ -200,20 +199,20 @@ def test_a_folder_that_is_no_isic2020_says_what_it_wants(tmp_path: Path) -> None
         read_isic2020(tmp_path)
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="the real ISIC images are not on this machine")
+@needs(ISIC2019_SQUARES)
 def test_real_isic2019_gives_its_known_counts() -> None:
-    listing = read_sources([REAL], [], [], [], MELANOMA)
+    listing = read_sources([ISIC2019_SQUARES], [], [], [], MELANOMA)
     assert (len(listing.cases), listing.cases["target"].sum()) == (12_303, 1_540)
     assert not listing.warnings
 
 
-@pytest.mark.skipif(not REAL2020.exists(), reason="the real ISIC images are not on this machine")
+@needs(ISIC2020)
 def test_real_isic2020_gives_its_known_counts() -> None:
-    cases = read_isic2020(REAL2020)
+    cases = read_isic2020(ISIC2020)
     assert (len(cases), cases["target"].sum(), cases["group"].nunique()) == (266, 39, 130)
 
 
-@pytest.mark.skipif(not METADATA.exists(), reason="the real ISIC metadata is not on this machine")
+@needs(METADATA)
 @pytest.mark.parametrize(
     ("name", "positives"),
     [("melanoma", 4_522), ("malignant", 8_473), ("malignant with actinic keratosis", 9_340)],

@@ -9,17 +9,15 @@ from click.testing import CliRunner, Result
 
 from processing.bundle import (
     CARD,
-    FILES,
     GOLDEN,
     MODEL,
     Bundle,
     BundleError,
-    Description,
     Estimate,
     Metric,
-    write_bundle,
 )
 from processing.store import open_store
+from tests.bundles import repack
 from training.__main__ import main
 from training.errors import TrainingError
 from training.publish import publish
@@ -32,17 +30,11 @@ def make(bundle: Bundle, tmp_path: Path) -> Make:
     """A function that writes the exported bundle with an AUC on a test set, and another version."""
 
     def write(name: str, auc: float | None, test: str = "drawn", images: int = 20) -> Bundle:
-        contents = {file: (bundle.path / file).read_bytes() for file in FILES}
-        contents[CARD] += name.encode()
+        card = (bundle.path / CARD).read_bytes() + name.encode()
         metrics = () if auc is None else (measured(test, auc, images),)
-        return write_bundle(tmp_path / name, describe(bundle, metrics=metrics), contents)
+        return repack(bundle, tmp_path / name, {CARD: card}, metrics=metrics)
 
     return write
-
-
-def describe(bundle: Bundle, **changes: Any) -> Description:
-    fields = bundle.manifest.model_dump(include=set(Description.model_fields))
-    return Description.model_validate(fields | changes)
 
 
 def measured(test: str, auc: float, images: int) -> Metric:
@@ -142,9 +134,7 @@ def test_a_bundle_that_fails_its_golden_check_is_not_published(
 ) -> None:
     store = tmp_path / "store"
     store.mkdir()
-    contents = {name: (bundle.path / name).read_bytes() for name in FILES}
-    contents[file] = spoil(bundle)
-    spoilt = write_bundle(tmp_path / "spoilt", describe(bundle), contents)
+    spoilt = repack(bundle, tmp_path / "spoilt", {file: spoil(bundle)})
     with pytest.raises(BundleError, match=message):
         ship(spoilt, str(store))
     assert not list(store.iterdir())

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from etils import epath
 
+from tests.isic import METADATA, needs
 from training.duplicates import MAX_DISTANCE
 from training.errors import TrainingError
 from training.metadata import read_sources
@@ -16,8 +17,6 @@ from training.selection import (
     render_counts,
 )
 from training.vocabulary import TARGETS
-
-METADATA = Path(__file__).parents[3] / "shared/data/metadata"
 
 HASH = "0f" * 32
 
@@ -194,7 +193,7 @@ def test_a_list_of_duplicates_without_its_columns_is_named(tmp_path: Path) -> No
         read_duplicates([path])
 
 
-@pytest.mark.skipif(not METADATA.exists(), reason="the real ISIC metadata is not on this machine")
+@needs(METADATA)
 def test_the_official_list_leaves_32701_images_of_isic2020() -> None:
     folder = epath.Path(METADATA)
     cases = read_sources([], [folder], [], [], TARGETS["melanoma"], with_images=False).cases

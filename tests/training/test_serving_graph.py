@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from app.classifier import Classifier
-from processing.bundle import FILES, MODEL, Bundle, BundleError, Description, write_bundle
+from processing.bundle import MODEL, Bundle, BundleError
 from processing.drawing import draw_lesion
+from tests.bundles import repack
 from training.errors import TrainingError
 from training.outliers import Normal, measure_distance
 from training.serving_graph import VIEWS, ServingGraph, run_litert
@@ -108,10 +109,8 @@ def test_images_come_back_in_their_order(models: list[keras.Model]) -> None:
 def test_the_app_refuses_a_graph_without_the_distance_that_its_manifest_needs(
     models: list[keras.Model], bundle: Bundle, tmp_path: Path
 ) -> None:
-    contents = {name: (bundle.path / name).read_bytes() for name in FILES}
-    contents[MODEL] = ServingGraph(models[:1]).convert("float32")
-    fields = bundle.manifest.model_dump(include=set(Description.model_fields))
-    assert fields["outliers"]
-    other = write_bundle(tmp_path / "bundle", Description.model_validate(fields), contents)
+    assert bundle.manifest.outliers
+    graph = ServingGraph(models[:1]).convert("float32")
+    other = repack(bundle, tmp_path / "bundle", {MODEL: graph})
     with pytest.raises(BundleError, match="not a graph that can be served"):
         Classifier(other, threads=1)

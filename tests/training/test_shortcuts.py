@@ -1,4 +1,3 @@
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -6,14 +5,13 @@ import pandas as pd
 import pytest
 from etils import epath
 
+from tests.isic import METADATA, needs
 from tests.training.tables import make_cases
 from training.errors import TrainingError
 from training.folds import assign_shards
 from training.metadata import read_sources
 from training.shortcuts import measure_shortcuts
 from training.vocabulary import TARGETS
-
-METADATA = Path(__file__).parents[3] / "shared/data/metadata"
 
 
 def test_columns_that_tell_the_target_score_high_and_others_do_not() -> None:
@@ -60,7 +58,7 @@ def test_what_cannot_be_measured_says_why(changes: dict[str, Any], reason: str) 
         measure_shortcuts(make_cases().assign(**changes), folds=5)
 
 
-@pytest.mark.skipif(not METADATA.exists(), reason="the real ISIC metadata is not on this machine")
+@needs(METADATA)
 def test_sex_age_and_site_of_real_isic2020_score_what_is_known() -> None:
     listing = read_sources(
         [], [epath.Path(METADATA)], [], [], TARGETS["melanoma"], with_images=False

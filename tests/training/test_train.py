@@ -33,7 +33,7 @@ def test_out_of_fold_predictions_are_of_the_held_out_shards_alone(run: Path, rea
 
 def test_two_epochs_tell_ragged_lesions_from_round_ones(run: Path) -> None:
     metrics = RunMetrics.model_validate_json((run / "metrics.json").read_bytes())
-    assert metrics.auc.value > 0.65  # by guessing, one in twenty would be above
+    assert metrics.auc.value > 0.8
     assert metrics.auc.low <= metrics.auc.value <= metrics.auc.high
 
 
