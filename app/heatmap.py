@@ -36,5 +36,6 @@ def draw_heatmap(cam: NDArray[np.float32], size: int) -> bytes:
     picture = Image.fromarray(indices)
     picture.putpalette(_PALETTE, "RGBA")
     file = io.BytesIO()
-    picture.save(file, "PNG")
+    # By itself it packs in 0.9 ms to 10 kB instead of in 0.2 ms to 13.
+    picture.save(file, "PNG", compress_level=1)
     return file.getvalue()

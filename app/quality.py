@@ -12,7 +12,7 @@ from PIL import Image
 
 Fault = Literal["too_small", "too_dark", "blurred"]
 
-# Of 255, that one pixel in twenty reaches: in ISIC's darkest photos it is 60.
+# Of 255, that one pixel in twenty reaches: in 1,886 of 1,887 of ISIC's photos it is 49 or more.
 _DARK = 40
 # Sharpness below which a photo counts as blurred. In ISIC's photos it is 0.40 or more, blurred by a
 # Gaussian of one hundredth of the side (which hides a pigment network) at most 0.32.
@@ -34,11 +34,16 @@ def find_faults(
         # More than half of each side would be made up by enlarging, which blurs, too.
         return ("too_small",)
     faults: list[Fault] = []
-    if np.percentile(square.mean(axis=2), 95) < _DARK:
+    if _find_level(Image.fromarray(square).convert("L"), 0.95) < _DARK:
         faults.append("too_dark")
     if measure_sharpness(square) < _BLURRED:
         faults.append("blurred")
     return tuple(faults)
+
+
+def _find_level(grey: Image.Image, share: float) -> int:
+    """The brightness that `share` of the pixels do not exceed."""
+    return int(np.searchsorted(np.cumsum(grey.histogram()), share * grey.width * grey.height))
 
 
 def measure_sharpness(square: NDArray[np.uint8]) -> float:

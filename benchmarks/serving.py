@@ -1,7 +1,7 @@
 """What serving costs, measured on this machine: `python -m benchmarks.serving`.
 
-The app under gunicorn, as the Procfile starts it with one worker, with the embedded model and with
-an untrained EfficientNetB4 at 384 px; beside each the bare inference runtime on the same square in
+The app under gunicorn, with one worker and with one for each core, with the embedded model and an
+untrained EfficientNetB4 at 384 px; beside each the bare inference runtime on the same square in
 a loop, the bound that no server can beat, and for B4 the app that one would write first: Keras's
 `model.predict` in Flask, the model loaded once, and the model loaded for every request.
 """
@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -76,14 +76,14 @@ class Server:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
 
     def measure_memory(self) -> float:
-        """PSS of the worker, MB."""
-        (worker,) = psutil.Process(self.process.pid).children()
-        return float(worker.memory_full_info().pss) / 1e6
+        """PSS of the largest worker, MB."""
+        workers = psutil.Process(self.process.pid).children()
+        return max(float(worker.memory_full_info().pss) for worker in workers) / 1e6
 
 
 @contextmanager
 def serve(*command: str, **variables: str) -> Iterator[Server]:
-    """gunicorn with one worker on a free port."""
+    """gunicorn, by itself with one worker, on a free port."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     ours = {
@@ -100,24 +100,25 @@ def serve(*command: str, **variables: str) -> Iterator[Server]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-        while True:
-            with suppress(OSError):
-                connection.request("GET", "/readyz")
-                response = connection.getresponse()
-                response.read()
-                if response.status == 200:
-                    break
-            connection.close()
+        while not _is_ready(port):
             if process.poll() is not None:
                 sys.exit(f"gunicorn stopped; run `gunicorn {' '.join(command)}` to see why.")
             time.sleep(0.005)
         ready = time.perf_counter() - started
-        connection.close()
+        while not all(_is_ready(port) for _ in range(20)):  # whichever worker is asked
+            time.sleep(0.1)
         yield Server(process, port, ready)
     finally:
         process.terminate()
         process.wait(60)
+
+
+def _is_ready(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    with closing(connection), suppress(OSError):
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    return False
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,14 @@ def measure_server(name: str, photo: bytes, *command: str, **variables: str) -> 
         one = measure(asking(server))
         many = measure(*(asking(server) for _ in range(CLIENTS)))
         return Row(name, one, many, server.measure_memory(), server.ready_seconds)
+
+
+def measure_app(name: str, photo: bytes, model: str) -> Iterator[Row]:
+    """Ours with one worker, and with one for each core, as it is started for many visitors."""
+    yield measure_server(name, photo, "wsgi:app", MODEL_URI=model)
+    workers = str(os.cpu_count())
+    several = f"{name}, {workers} workers"
+    yield measure_server(several, photo, "wsgi:app", MODEL_URI=model, WEB_CONCURRENCY=workers)
 
 
 def measure_bound(name: str, bundle: Path, photo: bytes) -> Row:
@@ -261,11 +270,12 @@ def main() -> None:
         f"Python {platform.python_version()}", *(f"{x} {version(x)}" for x in libraries), sep=", "
     )
     print(
-        f"JPEG of {PHOTO_SIZE} x {PHOTO_SIZE} px, {len(photo) / 1e3:.0f} kB; 1 worker; "
-        f"{SECONDS:.0f} s each"
+        f"JPEG of {PHOTO_SIZE} x {PHOTO_SIZE} px, {len(photo) / 1e3:.0f} kB; {SECONDS:.0f} s each"
     )
-    ours = ["wsgi:app"]
-    with tempfile.TemporaryDirectory() as name, tqdm(total=9, desc="Measuring", leave=False) as bar:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        tqdm(total=12, desc="Measuring", leave=False) as bar,
+    ):
         folder = Path(name)
 
         def done(row: Row) -> Row:
@@ -274,7 +284,7 @@ def main() -> None:
 
         embedded = str(EMBEDDED_BUNDLE)
         bound = done(measure_bound("bare runtime", EMBEDDED_BUNDLE, photo))
-        app = done(measure_server("this app", photo, *ours, MODEL_URI=embedded))
+        app, apps = (done(row) for row in measure_app("this app", photo, embedded))
         untrained = [sys.executable, "-m", "benchmarks.untrained", name]
         subprocess.run(untrained, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
         bar.update()
@@ -286,9 +296,8 @@ def main() -> None:
         for precision in ("float32", "int8"):
             bundle = folder / precision
             rows.append(done(measure_bound(f"bare runtime, {precision}", bundle, photo)))
-            rows.append(
-                done(measure_server(f"this app, {precision}", photo, *ours, MODEL_URI=str(bundle)))
-            )
+            for row in measure_app(f"this app, {precision}", photo, str(bundle)):
+                rows.append(done(row))
         for title, load in (("loaded once", "once"), ("loaded for every request", "always")):
             row = measure_server(
                 f"usual app, {title}", photo, *usual, KERAS_MODEL=keras_file, LOAD=load
@@ -297,16 +306,22 @@ def main() -> None:
     manifest = read_bundle(EMBEDDED_BUNDLE).manifest
     print_rows(
         f"{manifest.backbone} at {manifest.input.size} px, embedded ({manifest.version[:12]})",
-        [bound, app],
-        [share("one client", app.one, bound), share("several clients", app.many, bound)],
+        [bound, app, apps],
+        [
+            share("one client", app.one, bound),
+            share("several clients", app.many, bound),
+            share("several clients, a worker a core", apps.many, bound),
+        ],
     )
-    bare, float32, bare8, int8, once, always = rows
+    bare, float32, floats32, bare8, int8, ints8, once, always = rows
     print_rows(
         "EfficientNetB4 at 384 px, untrained",
         rows,
         [
-            share("float32, several clients", float32.many, bare),
-            share("int8, several clients", int8.many, bare8),
+            share("float32", float32.many, bare),
+            share("float32, a worker a core", floats32.many, bare),
+            share("int8", int8.many, bare8),
+            share("int8, a worker a core", ints8.many, bare8),
             *gains("float32", float32, once, 3, 1.6),
             *gains("int8", int8, once, 5, 5),
             Ratio("float32, time to loading for every request", always.one.p50 / float32.one.p50),
