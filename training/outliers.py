@@ -7,10 +7,13 @@ layers for the task's own classes are not these). `docs/experiments.md` compares
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
 
 REFUSED = 0.02  # of held-out lesions
+_IMAGES = 4000  # that the distance is fitted on, at most
+_FEWEST = 1000  # that each collection may give, however small another one is
 
 
 class Normal(NamedTuple):
@@ -18,6 +21,19 @@ class Normal(NamedTuple):
 
     mean: NDArray[np.float32]  # (D,)
     whitening: NDArray[np.float32]  # (D, D)
+
+
+def choose_fitted(cases: pd.DataFrame) -> pd.DataFrame:
+    """The first of `cases`, equally many of each collection, to fit the distance on.
+
+    Were they as frequent as in the archive, its largest collection would decide how a lesion looks,
+    and three times as many of a small one would be refused (`docs/experiments.md`).
+    """
+    # The names of ISIC's lesions begin with that of their collection: HAM_0000118, BCN_0000000.
+    named = cases["lesion_id"].astype("string").str.extract(r"^([A-Z]+)\d*_", expand=False)
+    collections = cases.groupby(cases["source"] + "/" + named.fillna(""), sort=False)
+    most = min(max(collections.size().min(), _FEWEST), _IMAGES // collections.ngroups)
+    return collections.head(most)
 
 
 def fit_normal(embedding: NDArray[np.floating]) -> Normal:

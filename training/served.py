@@ -17,7 +17,7 @@ from training.calibrate import calibrate, choose_operating_points, fit_calibrati
 from training.data import Data, read_data
 from training.dataset import check_shards, choose_records, decode_records
 from training.errors import TrainingError
-from training.outliers import choose_threshold, fit_normal, measure_distance
+from training.outliers import choose_fitted, choose_threshold, fit_normal, measure_distance
 from training.run import MODEL, OOF, TrainSettings, fold_folder, read_settings
 from training.serving_graph import Precision, ServingGraph, run_litert
 from training.train import split_folds
@@ -27,7 +27,6 @@ _log = logging.getLogger(__name__)
 
 CHECKED_IMAGES = 64
 _RANGED_IMAGES = 300  # that int8 measures its ranges on
-_FITTED_IMAGES = 4000  # that the distance of outliers is fitted on
 
 
 class Served(NamedTuple):
@@ -93,7 +92,7 @@ def serve_run(
         graph = ServingGraph(models[-1:], views)
         model = _convert(graph, precision, data, seen)
         if normal is None:  # one network is enough to tell how a photo looks
-            _, outputs = predict_cases(model, data, seen[:_FITTED_IMAGES])
+            _, outputs = predict_cases(model, data, choose_fitted(seen))
             normal = fit_normal(outputs["embedding"])
         part, outputs = predict_cases(model, data, split.scored)
         distance = measure_distance(outputs["embedding"], normal) if fold == 0 else np.nan
