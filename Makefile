@@ -37,7 +37,7 @@ lint: $(DEV)/.installed
 
 # Wants the network: it asks PyPI what is known of each version.
 audit: $(DEV)/.installed  ## known holes in what is installed
-	$(DEV)/bin/uv tool run pip-audit@2.10.1 --require-hashes --disable-pip -r requirements.txt
+	$(DEV)/bin/uv tool run pip-audit@2.10.1 --strict --require-hashes --disable-pip -r requirements.txt
 
 faults: $(DEV)/.installed  ## of S3, disk, network and visitors; a line for each. Ten minutes
 	MUTATIONS=10000 STORM_SECONDS=60 $(DEV)/bin/python -m pytest -q -m fault
