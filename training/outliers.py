@@ -1,7 +1,7 @@
 """Photos that are no lesions: those whose features lie far from all that training has seen.
 
-Mahalanobis distance of pooled features from half-way up the network (Lee et al. 2018, whose best
-layers for the task's own classes are not these). `docs/experiments.md` compares the layers.
+Mahalanobis distance of pooled features from below the network's last ones (Lee et al. 2018, whose
+best layers for the task's own classes are not these). `docs/experiments.md` compares the layers.
 """
 
 from typing import NamedTuple

@@ -26,7 +26,7 @@ Precision = Literal["float32", "float16", "int8"]
 VIEWS = {1: (0,), 2: (0, 4), 4: (0, 2, 4, 6), 8: tuple(range(8))}
 # Where the network still tells how a picture looks, be it a lesion or not. Its last features keep
 # what tells melanoma from nevi, and photos of anything fall among them (docs/experiments.md).
-_EMBEDDED_STAGES = ("block4", "block5")
+_EMBEDDED_STAGES = ("block6", "block7")
 # What int8 leaves in floating point: all but convolutions and their sums, and the first stages,
 # which are small. The logits of a Lite0 are then off by 0.2 (standard deviation, 1,500 images); by
 # 0.5 with the first stages in int8, and by 1.8 with everything.
