@@ -20,7 +20,7 @@ class Normal(NamedTuple):
     """Mean and whitening of the embeddings of training images."""
 
     mean: NDArray[np.float32]  # (D,)
-    whitening: NDArray[np.float32]  # (D, D)
+    whitening: NDArray[np.float32]  # (D, K)
 
 
 def choose_fitted(cases: pd.DataFrame) -> pd.DataFrame:
@@ -36,16 +36,24 @@ def choose_fitted(cases: pd.DataFrame) -> pd.DataFrame:
     return collections.head(most)
 
 
-def fit_normal(embedding: NDArray[np.floating]) -> Normal:
-    """Fit to embeddings (N, D); the covariance is shrunk (Ledoit & Wolf 2004)."""
+def fit_normal(embedding: NDArray[np.floating], kept: float = 0.5) -> Normal:
+    """Fit to embeddings (N, D); the covariance is shrunk (Ledoit & Wolf 2004).
+
+    Args:
+        kept: of the D directions, those in which lesions vary least: what they have in common.
+            These tell other pictures (Kamoi & Kobayashi 2020, arXiv:2003.00402), and half of them
+            take half the size.
+    """
     mean, scale = embedding.mean(axis=0), embedding.std(axis=0) + 1e-6
     precision = LedoitWolf(assume_centered=True).fit((embedding - mean) / scale).precision_
-    whitening = np.linalg.cholesky(precision) / scale[:, None]
+    precisions, directions = np.linalg.eigh(precision)  # ascending
+    least = slice(round((1 - kept) * len(scale)), None)
+    whitening = directions[:, least] * np.sqrt(precisions[least]) / scale[:, None]
     return Normal(mean.astype(np.float32), whitening.astype(np.float32))
 
 
 def measure_distance(embedding: NDArray[np.floating], normal: Normal) -> NDArray[np.float64]:
-    """Squared Mahalanobis distances (N,) of embeddings (N, D), per dimension: lesions about 1."""
+    """Squared Mahalanobis distances (N,) of embeddings (N, D), per direction: lesions about 1."""
     whitened = (embedding - normal.mean) @ normal.whitening
     distance: NDArray[np.float64] = np.mean(np.square(whitened, dtype=np.float64), axis=1)
     return distance

@@ -53,7 +53,7 @@ def test_nearly_all_photos_of_lesions_get_a_label(classifier):
     photos = list_photos(ISIC2017_TEST_SQUARES)[::10]
     answers = [answer_photo(photo.read_bytes(), classifier) for photo in photos]
     assert len(answers) >= 59
-    assert sum(answer.assessable for answer in answers) >= 0.9 * len(answers)
+    assert sum(answer.assessable for answer in answers) >= 0.95 * len(answers)
 
 
 def test_it_is_small_and_says_how_good_it_is(embedded):

@@ -141,8 +141,9 @@ def test_health_and_readiness(client, served):
 
 
 @needs(ISIC2019_ORIGINAL)
-def test_a_real_photo_gets_an_answer(post):
-    photos = list_photos(ISIC2019_ORIGINAL)[:3]
-    answer = post(*[photo.read_bytes() for photo in photos])
-    assert [image["assessable"] for image in answer.json["images"]] == [True] * len(photos)
-    assert all(image["label"] in ("malignant", "benign") for image in answer.json["images"])
+def test_real_photos_get_answers(post):
+    photos = list_photos(ISIC2019_ORIGINAL)[:10]
+    images = post(*[photo.read_bytes() for photo in photos]).json["images"]
+    judged = [image for image in images if image["assessable"]]
+    assert len(judged) >= 9  # of all, one in fifty is taken for no lesion
+    assert all(image["label"] in ("malignant", "benign") for image in judged)

@@ -10,7 +10,7 @@ SEEN = RNG.normal(size=(4000, 20)) @ MIX + 5
 
 
 def test_the_distance_is_mahalanobis() -> None:
-    normal = fit_normal(SEEN)
+    normal = fit_normal(SEEN, kept=1)
     apart = SEEN[:50] - SEEN.mean(axis=0)
     exact = np.einsum("ij,jk,ik->i", apart, np.linalg.inv(np.cov(SEEN.T)), apart) / 20
     assert measure_distance(SEEN[:50], normal) == pytest.approx(exact, rel=0.05)
