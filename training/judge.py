@@ -20,13 +20,8 @@ SENSITIVITIES = SPECIFICITIES = (0.80, 0.90, 0.95)
 PREVALENCES = (0.01, 0.05, 0.20)
 _BINS = 10  # of the calibration error, each of as many images
 _ECE = "calibration error"
-_AGE_BANDS = {
-    "under 30": (0, 30),
-    "30 to 49": (30, 50),
-    "50 to 69": (50, 70),
-    "70 and over": (70, 200),
-}
-_SIDES = {"under 500 px": (0, 500), "500 to 999 px": (500, 1000), "1000 px and over": (1000, 10**6)}
+_AGE_BANDS = {"under 30": 0, "30 to 49": 30, "50 to 69": 50, "70 and over": 70}  # from years
+_SIDES = {"under 500 px": 0, "500 to 999 px": 500, "1000 px and over": 1000}
 _FEWEST = 5  # images of each class, for a figure of a subgroup
 
 
@@ -241,17 +236,14 @@ def _measure_subgroups(table: pd.DataFrame, threshold: float) -> list[Subgroup]:
     }
     subgroups = []
     for by, names in grouped.items():
-        for name in dict.fromkeys(sorted(names)):
-            rows = table[names == name]
+        for name, rows in table.groupby(names, observed=True):
             subgroups.append(_measure_subgroup(by, str(name), rows, threshold))
     return subgroups
 
 
-def _band(values: pd.Series, bands: dict[str, tuple[int, int]]) -> pd.Series:
-    named = pd.Series("not known", values.index)
-    for name, (low, high) in bands.items():
-        named[(values >= low) & (values < high)] = name
-    return named
+def _band(values: pd.Series, bands: dict[str, int]) -> pd.Series:
+    named = pd.cut(values, [*bands.values(), np.inf], right=False, labels=list(bands))
+    return named.cat.add_categories("not known").fillna("not known")
 
 
 def _measure_subgroup(by: str, name: str, rows: pd.DataFrame, threshold: float) -> Subgroup:

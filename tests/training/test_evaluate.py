@@ -15,6 +15,7 @@ from tests.training.html_page import Page
 from training.errors import TrainingError
 from training.evaluate import OUT_OF_FOLD, Evaluated, check_precision, evaluate_run
 from training.evaluation_report import write_evaluation
+from training.judge import judge
 
 # The scorer was written for pandas 2, where DataFrame.map was called applymap. Its reader of
 # archives, which no test needs, would have to be compiled.
@@ -138,9 +139,24 @@ def test_a_reduced_precision_that_costs_auc_is_refused(
         check_precision(evaluated.served, evaluated.tests, evaluated.predictions)
 
 
-def test_a_test_set_of_one_class_is_named(whole_run: Path, evaluated: Evaluated) -> None:
-    from training.judge import judge
+def test_each_image_is_in_one_age_band_and_the_youngest_come_first(evaluated: Evaluated) -> None:
+    served, table = evaluated.served, evaluated.predictions["test set drawn"]
+    ages = np.resize([85, 29, np.nan, 30], len(table))
+    cases = evaluated.tests[0].cases.assign(age_approx=ages)
+    judgement = judge("drawn", table, cases, served.points, "balanced", 2)
+    found = [(each.name, each.images) for each in judgement.subgroups if each.by == "age"]
+    quarter = len(table) // 4
+    assert found == [
+        ("under 30", quarter),
+        ("30 to 49", quarter),
+        ("70 and over", quarter),
+        ("not known", quarter),
+    ]
+    (whole,) = [each for each in judgement.subgroups if each.by == "source"]
+    assert whole.auc == judgement.figures["AUC"]
 
+
+def test_a_test_set_of_one_class_is_named(evaluated: Evaluated) -> None:
     served, table = evaluated.served, evaluated.predictions["test set drawn"]
     positives = table[table["target"] == 1]
     with pytest.raises(TrainingError, match="drawn: all 10 images are of one class"):
