@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import random
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import psutil
@@ -11,11 +12,12 @@ import pytest
 from PIL import Image
 
 from processing.drawing import draw_photo
-from tests.forms import encode_form
+from tests.forms import ask, encode_form
 from tests.processing.photos import KINDS, encode, turn
 
 COUNT = int(os.environ.get("MUTATIONS", "400"))
-GROWTH_MB = 25  # what the allocator may keep beside what it kept after the first fifth
+THREADS = 64  # of a worker; each takes its memory once
+GROWTH_MB = 15  # what the allocator may keep beside what it kept after the first fifth
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +70,9 @@ def test_mutated_photos_are_answered_or_refused(
 ):
     url = start_server(MODEL_URI=str(served.path))
     (worker,) = psutil.Process(processes[url].pid).children()
+    form = encode_form(corpus[:1])
+    with ThreadPoolExecutor(THREADS) as visitors:
+        list(visitors.map(lambda _: ask(url, *form), range(3 * THREADS)))
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
     rng = random.Random(COUNT)
     seen, memory = {}, []
