@@ -57,5 +57,6 @@ def _return_memory() -> None:
     gives each thread a heap of its own to keep them in.
     """
     with suppress(AttributeError):  # another libc
+        mallopt = ctypes.CDLL(None).mallopt
         for option, value in _MALLOC_OPTIONS.items():
-            ctypes.CDLL(None).mallopt(option, value)
+            mallopt(option, value)

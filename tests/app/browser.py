@@ -27,7 +27,7 @@ ANSWER = re.compile("Suspicious for|No sign of")
 def browser():
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
-        message = f"none of {', '.join(BROWSERS)} is installed"
+        message = f"none of {', '.join(BROWSERS)} is installed; `make browser` does"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS))

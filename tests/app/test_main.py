@@ -143,6 +143,7 @@ def test_health_and_readiness(client, served):
 @needs(ISIC2019_ORIGINAL)
 def test_real_photos_get_answers(post):
     photos = list_photos(ISIC2019_ORIGINAL)[:10]
+    # One by one: for a form of over 500 kB werkzeug's client opens a file, and leaves it open.
     images = [post(photo.read_bytes()).json["images"][0] for photo in photos]
     judged = [image for image in images if image["assessable"]]
     assert len(judged) >= 9  # of all, one in fifty is taken for no lesion

@@ -16,7 +16,7 @@ from tests.forms import ask, encode_form
 from tests.processing.photos import KINDS, encode, turn
 
 COUNT = int(os.environ.get("MUTATIONS", "400"))
-THREADS = 64  # of a worker; each takes its memory once
+THREADS = 64  # of a worker, as in gunicorn.conf.py; each takes its memory once
 GROWTH_MB = 15  # what the allocator may keep beside what it kept after the first fifth
 
 

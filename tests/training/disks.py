@@ -14,7 +14,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("no right to mount a tmpfs here")
+        pytest.skip("only root may mount the small tmpfs that this test fills")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
