@@ -22,7 +22,7 @@ run: $(SERVING)/.installed  ## serve http://127.0.0.1:8000 with the model the re
 
 # Beam takes older pins than the app, so that its tests have an environment of their own.
 test: $(DEV)/.installed $(BEAM)/.installed browser  ## everything, with a real S3 server and browser
-	$(BEAM)/bin/python -m pytest tests/training/test_beam.py
+	$(BEAM)/bin/python -m pytest tests/training/build/test_beam.py
 	$(DEV)/bin/python -m pytest
 
 requirements: $(DEV)/.installed  ## requirements.txt anew, from requirements.in

@@ -7,9 +7,9 @@ from flask import Flask
 from flask_cors import CORS
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from app import errors, headers, languages, limits, main, metrics, page, request_id, uploads
+from app import errors, headers, languages, limits, metrics, page, request_id, routes, uploads
+from app.admission import Queue
 from app.logs import start_logging
-from app.queue import Queue
 from app.sentry import start_sentry
 from app.service import ModelInService
 from app.uploads import InMemoryRequest
@@ -42,7 +42,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     languages.register(app)
     metrics.register(app, settings)
     request_id.register(app)
-    app.register_blueprint(main.blueprint)
+    app.register_blueprint(routes.blueprint)
     errors.register(app)
     headers.register(app)
     limits.register(app, settings, "main.predict")

@@ -17,7 +17,7 @@ from app.service import open_bundle
 from config.settings import SettingsError, read_settings
 from processing.bundle import BundleError
 from processing.image import ImageError
-from processing.store import StoreError
+from processing.store.base import StoreError
 
 COLUMNS = ("image", "probability", "label", "assessable", "reasons")
 STABILITY_COLUMNS = ("lowest", "highest", "uncertain")

@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from app.admission import turn
 from app.classifier import Classifier, Range
 from app.metrics import stage
 from app.quality import Fault, find_faults
-from app.queue import turn
 from processing.image import read_square
 
 Reason = Literal[Fault, "not_a_lesion"]

@@ -9,7 +9,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from app.queue import turn
+from app.admission import turn
 from processing.bundle import Bundle, BundleError, Manifest
 
 _SIGNATURE = "serve"

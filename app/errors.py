@@ -10,12 +10,12 @@ from flask_babel.speaklater import LazyString
 from flask_limiter.errors import RateLimitExceeded
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
+from app.admission import BusyError
 from app.api import Problem
 from app.languages import translate
 from app.limits import seconds_to_wait
 from app.logs import log_event
 from app.page import render_page, wants_json
-from app.queue import BusyError
 from app.service import ModelUnavailableError
 from app.uploads import (
     NoImageError,

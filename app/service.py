@@ -12,8 +12,9 @@ from app.classifier import Classifier
 from app.metrics import tell_model
 from config.settings import Settings
 from processing.bundle import Bundle, BundleError, read_bundle
-from processing.last_good import recall, remember
-from processing.store import StoreError, fetch_bundle, find_version
+from processing.store.base import StoreError
+from processing.store.last_good import recall, remember
+from processing.store.open import fetch_bundle, find_version
 
 EMBEDDED_BUNDLE = Path(__file__).with_name("model") / "default"
 # Loading takes a fraction of a second from disk and a few seconds from a store.

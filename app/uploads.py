@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
     from _typeshed.wsgi import WSGIEnvironment
 
-from app.queue import BusyError
+from app.admission import BusyError
 
 FIELD, STABILITY = "image", "stability"
 MAX_IMAGES = 10

@@ -97,10 +97,10 @@ def time_build(photos: Sequence[Path], processes: int) -> float:
     """Seconds that `python -m training build` takes once it has imported what it needs."""
     from etils import epath
 
-    from training.build import build
-    from training.data import BuildSettings
-    from training.metadata import read_sources
-    from training.vocabulary import TARGETS
+    from training.build.build import build
+    from training.build.sources import read_sources
+    from training.data.folder import BuildSettings
+    from training.data.vocabulary import TARGETS
 
     listing_path = photos[0].parent / f"{len(photos)}.csv"
     list_photos(photos, listing_path)

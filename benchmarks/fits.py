@@ -10,12 +10,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from training.data import Data
+from training.data.folder import Data
 
 # TensorFlow is imported where it is used: worker processes import this module, and need none.
 if TYPE_CHECKING:
-    from training.dataset import Feeding
-    from training.train import Job
+    from training.data.batches import Feeding
+    from training.train.fold import Job
 
 EPOCHS = 2  # measured in a fit, after a first that is left out
 
@@ -48,9 +48,11 @@ def size_of(preset: Preset, data: Data) -> int:
 
 def prepare(data: Data, preset: Preset) -> Training:
     """Build and compile as `training train` does, to train on the images of an epoch."""
-    from training import train
-    from training.hardware import find_hardware
-    from training.run import TrainSettings
+    from training.recipe import TrainSettings
+    from training.train.cross_validation import CHECKPOINT_MINUTES
+    from training.train.fold import Job, Phase, build_fold_model, compile_phase, plan_feeding
+    from training.train.hardware import find_hardware
+    from training.train.splits import Split
 
     settings = TrainSettings(
         data=str(data.folder),
@@ -69,16 +71,16 @@ def prepare(data: Data, preset: Preset) -> Training:
     images = data.cases["shard"].value_counts().sort_index().cumsum()
     fewer = images.index[images < preset.steps * preset.batch_size]
     cases = data.cases[data.cases["shard"].isin(images.index[: len(fewer) + 1])]
-    job = train.Job(
+    job = Job(
         settings,
         data,
-        train.Split(0, cases, cases),
+        Split(0, cases, cases),
         Path(),
         find_hardware("auto"),
-        train.CHECKPOINT_MINUTES,
+        CHECKPOINT_MINUTES,
     )
-    feeding, model = train._plan_feeding(job), train._build(job)
-    train._compile(job, feeding, model, train.Phase(False, 0, settings.epochs))
+    feeding, model = plan_feeding(job), build_fold_model(job)
+    compile_phase(job, feeding, model, Phase(False, 0, settings.epochs))
     return Training(job, feeding, model)
 
 
@@ -91,12 +93,12 @@ def fit_ours(training: Training) -> tuple[float, float]:
     """
     import tensorflow as tf
 
-    from training.train import Phase, _fit
+    from training.train.fold import Phase, fit_phase
 
     job, feeding, model = training
     with TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         phase = Phase(False, 0, 1 + EPOCHS)
-        state = _fit(job._replace(folder=Path(folder)), feeding, model, None, phase)
+        state = fit_phase(job._replace(folder=Path(folder)), feeding, model, None, phase)
         files = Path(folder).glob("tensorboard/train/events*")
         records = tf.data.TFRecordDataset([str(file) for file in files])
         events = [tf.compat.v1.Event.FromString(record.numpy()) for record in records]

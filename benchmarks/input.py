@@ -18,7 +18,7 @@ import click
 from etils import epath
 
 from benchmarks.photos import describe_machine, draw_photos, list_photos
-from training.data import BuildSettings, Data, read_data
+from training.data.folder import BuildSettings, Data, read_data
 
 # TensorFlow is imported where it is used: worker processes import this module, and need none.
 
@@ -40,9 +40,9 @@ def build_drawn(
     Args:
         side: of the photos that they are cut from, pixels.
     """
-    from training.build import build
-    from training.metadata import read_sources
-    from training.vocabulary import TARGETS
+    from training.build.build import build
+    from training.build.sources import read_sources
+    from training.data.vocabulary import TARGETS
 
     listing_path = folder / "drawn.csv"
     list_photos(draw_photos(folder, count, side), listing_path)
@@ -58,11 +58,11 @@ def make_pipelines(data: Data) -> dict[str, Iterable[object]]:
     """Endless batches of each contestant."""
     import tensorflow as tf
 
-    from training import dataset
-    from training.augment import Augmentation
+    from training.data import batches
+    from training.recipe import Augmentation
 
     size, strength = data.build.settings.size, Augmentation()
-    feeding = dataset.Feeding(
+    feeding = batches.Feeding(
         size=size,
         batch_size=BATCH_SIZE,
         steps_per_epoch=data.build.images // BATCH_SIZE,
@@ -73,8 +73,8 @@ def make_pipelines(data: Data) -> dict[str, Iterable[object]]:
         diagnosis=False,
         seed=0,
     )
-    shuffled = dataset.read_records(data.shards()).shuffle(dataset.SHUFFLE_RECORDS, seed=0).repeat()
-    decoded = dataset.decode_records(shuffled, size, BATCH_SIZE)
+    shuffled = batches.read_records(data.shards()).shuffle(batches.SHUFFLE_RECORDS, seed=0).repeat()
+    decoded = batches.decode_records(shuffled, size, BATCH_SIZE)
     # Cutout is off unless asked for, and Keras has no layer that draws the same square.
     augment = make_keras_layers(**strength.model_dump(exclude={"cutout"}))
     layered = decoded.map(
@@ -83,7 +83,7 @@ def make_pipelines(data: Data) -> dict[str, Iterable[object]]:
         deterministic=True,
     )
     return {
-        OURS: dataset.make_training_dataset(data, data.cases, feeding),
+        OURS: batches.make_training_dataset(data, data.cases, feeding),
         KERAS: layered.prefetch(tf.data.AUTOTUNE),
         DECODE: decoded.prefetch(tf.data.AUTOTUNE),
     }

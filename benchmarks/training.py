@@ -31,8 +31,8 @@ from benchmarks.fits import (
 )
 from benchmarks.input import build_drawn, measure
 from benchmarks.photos import describe_machine
-from training.data import Data, read_data
-from training.hardware import choose_backend
+from training.data.folder import Data, read_data
+from training.train.hardware import choose_backend
 
 # TensorFlow is imported where it is used: worker processes import this module, and need none.
 
@@ -88,7 +88,7 @@ def measure_start(data: Data, run: Path) -> float:
 
 def measure_round(training: Training, in_memory: Any, number: int) -> Rates:
     """Train with and without what `training train` adds, and run its input alone."""
-    from training.dataset import make_training_dataset
+    from training.data.batches import make_training_dataset
 
     job, feeding, _ = training
     pipeline = make_training_dataset(job.data, job.split.training, feeding)
@@ -123,7 +123,7 @@ def print_start(data: Data) -> None:
 
 def print_training(data: Data, preset: Preset) -> None:
     """Measure several rounds, and print the medians of their times, rates and ratios."""
-    from training.dataset import make_training_dataset
+    from training.data.batches import make_training_dataset
 
     training = prepare(data, preset)
     job, feeding, model = training

@@ -13,8 +13,8 @@ import numpy as np
 from app.service import EMBEDDED_BUNDLE
 from processing.bundle import CARD, GOLDEN, MODEL, Input, read_bundle, write_bundle
 from processing.drawing import draw_photo
-from training.model import build_model
-from training.serving_graph import ServingGraph, run_litert
+from training.model.network import build_model
+from training.serving.graph import ServingGraph, run_litert
 
 BACKBONE, SIZE, CROP = "EfficientNetB4", 384, 0.5
 KERAS_FILE = "model.keras"

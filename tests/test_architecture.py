@@ -63,11 +63,11 @@ def test_what_serves_never_imports_tensorflow(package: str) -> None:
 
 
 def test_boto3_and_the_inference_runtime_have_one_importer_each_that_serves() -> None:
-    assert importers("boto3") == {"processing/s3.py"}
+    assert importers("boto3") == {"processing/store/s3.py"}
     assert importers("ai_edge_litert") == {
         "app/classifier.py",
-        "training/publish.py",
-        "training/serving_graph.py",
+        "training/ship/publish.py",
+        "training/serving/graph.py",
     }
 
 
@@ -111,3 +111,82 @@ def test_what_is_deployed_is_what_was_asked_for_with_a_hash_of_each_file() -> No
     entries = (ROOT / "requirements.txt").read_text(encoding="utf-8").split("\n\n")[-1]
     for entry in re.split(r"\n(?=\S)", entries.strip()):
         assert entry.startswith("#") or "--hash=sha256:" in entry, entry
+
+
+# Each package of `training` may import those before it, and itself.
+STAGES = (
+    *("data", "build", "metrics", "inspect", "model", "train", "serving", "evaluate", "ship"),
+    "commands",
+)
+# Modules that every stage may import; of the project they import each other and `processing` alone.
+GROUND = ("errors", "files", "text", "recipe", "pages")
+
+
+def imported_modules(path: Path) -> set[str]:
+    """The modules of `training` that a file imports, dotted, without the name of the package."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("training"):
+            parts = (node.module or "").split(".")[1:]
+            # `from training.data import batches` names a module, too.
+            found |= {".".join([*parts, alias.name]) for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+            found |= {name.partition(".")[2] for name in names if name.startswith("training.")}
+    return found
+
+
+def find_circle(imports: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other in turn; empty where there is no such circle."""
+    left = dict(imports)
+    while free := [name for name, others in left.items() if not others & left.keys()]:
+        for name in free:
+            del left[name]
+    return sorted(left)
+
+
+def test_the_packages_of_training_import_only_those_before_them() -> None:
+    folders = {path.parent.name for path in (ROOT / "training").glob("*/__init__.py")}
+    assert folders == set(STAGES)
+    for number, stage in enumerate(STAGES):
+        allowed = {*STAGES[: number + 1], *GROUND}
+        for path in files_of(f"training/{stage}"):
+            used = {module.split(".")[0] for module in imported_modules(path)}
+            assert used <= allowed, f"{path} imports {used - allowed}"
+    for name in GROUND:
+        used = {m.split(".")[0] for m in imported_modules(ROOT / "training" / f"{name}.py")}
+        assert used <= set(GROUND), f"{name} imports {used}"
+
+
+@pytest.mark.parametrize("package", ["app", "config", "processing", "training"])
+def test_no_modules_import_each_other_in_a_circle(package: str) -> None:
+    modules = {
+        path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path
+        for path in files_of(package)
+    }
+    imports = {}
+    for name, path in modules.items():
+        found = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+            elif isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+        imports[name] = (found & modules.keys()) - {name}
+    assert not find_circle(imports), find_circle(imports)
+
+
+def test_a_circle_is_found() -> None:
+    assert find_circle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("command", ["--help", "train --help", "models {store}"])
+def test_a_command_that_needs_no_tensorflow_imports_none(command: str, tmp_path: Path) -> None:
+    code = (
+        "import sys; from training.__main__ import main\n"
+        f"try: main({command.format(store=tmp_path).split()!r})\n"
+        "except SystemExit: pass\n"
+        "except Exception as error: assert 'nothing was published' in str(error), error\n"
+        "assert not {'tensorflow', 'keras', 'jax', 'sklearn', 'matplotlib'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)

@@ -1,15 +1,29 @@
-"""The one exception for faults that the person at the command line can mend, and its words."""
+"""The one exception for faults that the user can mend, and how such faults are worded."""
 
 import logging
 from collections.abc import Sequence
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 _log = logging.getLogger(__name__)
 
 
 class TrainingError(Exception):
     """The text names the option, file, row or field, what is wrong, and the remedy."""
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first fault of some settings: the key, what was received, and what is accepted."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"{key}: {first['msg']}. Received: {first['input']}"
+    part = model
+    for name in first["loc"][:-1]:
+        annotation = part.model_fields[str(name)].annotation
+        assert isinstance(annotation, type)
+        part = annotation
+    return f"{key}: no such key. Accepted: {', '.join(part.model_fields)}"
 
 
 def list_differences(there: BaseModel, now: BaseModel) -> list[str]:
@@ -25,7 +39,7 @@ def list_differences(there: BaseModel, now: BaseModel) -> list[str]:
 
 
 def warn(warnings: Sequence[str], strict: bool) -> tuple[str, ...]:
-    """Log each warning, and give them.
+    """Log each warning, and return them.
 
     Raises:
         TrainingError: there are some, and `strict` makes them fatal.

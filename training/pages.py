@@ -1,10 +1,12 @@
 """What our HTML reports share: the look of their plots, and pages that need no other file."""
 
 import io
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 from etils import epath
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from training.files import write_whole
@@ -24,6 +26,25 @@ STYLE: dict[Any, Any] = {
         ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
     ),
 }
+
+LEGEND_COLUMNS = 4
+_LEGEND_ROW = 0.18  # inches
+_WIDTH, _HEIGHT = 3.8, 3.0  # inches of 96 pixels
+
+
+class Chart(NamedTuple):
+    """One plot, and what to see in it."""
+
+    title: str
+    note: str
+    plot: str  # SVG
+
+
+def make_figure(lines: int = 0) -> tuple[Figure, Axes]:
+    """An empty plot, and room for a legend of some lines below it."""
+    rows = math.ceil(lines / LEGEND_COLUMNS)
+    figure = Figure(figsize=(_WIDTH, _HEIGHT + rows * _LEGEND_ROW), layout="constrained")
+    return figure, figure.subplots()
 
 
 def render_figure(figure: Figure, title: str) -> str:

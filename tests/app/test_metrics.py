@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from processing.store import open_store
+from processing.store.open import open_store
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-of-some-length"

@@ -6,7 +6,8 @@ import threading
 import numpy as np
 import pytest
 
-from processing.store import POINTER, open_store
+from processing.store.base import POINTER
+from processing.store.open import open_store
 from tests.faulty_proxy import FaultyProxy
 
 JSON = {"Accept": "application/json"}

@@ -5,7 +5,7 @@ import urllib.request
 
 import pytest
 
-from processing.store import open_store
+from processing.store.open import open_store
 
 
 def fetch_version(url):

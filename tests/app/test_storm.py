@@ -11,7 +11,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from app.queue import ANSWER_SECONDS, PLACES
+from app.admission import ANSWER_SECONDS, PLACES
 from processing.drawing import draw_photo
 from tests.forms import ask, encode_form
 

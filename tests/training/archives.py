@@ -7,10 +7,10 @@ from etils import epath
 from PIL import Image
 
 from processing.drawing import draw_lesion
-from training.build import build
-from training.data import Build, BuildSettings
-from training.metadata import Listing, read_sources
-from training.vocabulary import TARGETS
+from training.build.build import build
+from training.build.sources import Listing, read_sources
+from training.data.folder import Build, BuildSettings
+from training.data.vocabulary import TARGETS
 
 COLUMNS = ["image", "MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK"]
 

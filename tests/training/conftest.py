@@ -7,12 +7,11 @@ from etils import epath
 from processing.bundle import Bundle
 from tests.training.archives import SETTINGS, build_isic2019, write_isic2019
 from tests.training.disks import small_disk as small_disk
-from training.data import Data, read_data
-from training.evaluate import Evaluated
-from training.export import export
-from training.run import TrainSettings
-from training.schedules import Schedule
-from training.train import cross_validate
+from training.data.folder import Data, read_data
+from training.evaluate.evaluation import Evaluated
+from training.recipe import Schedule, TrainSettings
+from training.ship.export import export
+from training.train.cross_validation import cross_validate
 
 
 @pytest.fixture(scope="session")

@@ -6,14 +6,14 @@ python -m tests.training.one_step BACKBONE SIZE WEIGHTS IMAGES.npy
 import sys
 from pathlib import Path
 
-from training.hardware import choose_backend, find_hardware
+from training.train.hardware import choose_backend, find_hardware
 
 choose_backend()
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
-from training.model import build_model  # noqa: E402
+from training.model.network import build_model  # noqa: E402
 
 
 def main(backbone: str, size: str, weights: str, images: str) -> None:

@@ -21,9 +21,9 @@ from processing.bundle import GOLDEN_TOLERANCE, read_bundle
 from tests.forms import ask, encode_form
 from tests.training.archives import SETTINGS
 from training.__main__ import main
-from training.data import read_data
-from training.dataset import make_evaluation_dataset
-from training.nonlesions import list_nonlesions
+from training.data.batches import make_evaluation_dataset
+from training.data.folder import read_data
+from training.evaluate.nonlesions import list_nonlesions
 
 
 def predict(url: str, photos: list[Path]) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from etils import epath
 from nbclient.exceptions import CellExecutionError
 
 from processing.bundle import read_bundle
-from processing.store import open_store
+from processing.store.open import open_store
 from tests.conftest import S3Server
 from tests.training.notebooks import FOLDER, ROOT, execute
-from training.run import RunMetrics
+from training.train.run import RunMetrics
 
 # Kaggle's own module asks a server of Kaggle's.
 SECRETS = """

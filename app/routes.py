@@ -1,0 +1,171 @@
+"""The routes: parse, call, answer."""
+
+import logging
+import time
+
+from flask import (
+    Blueprint,
+    Response,
+    current_app,
+    jsonify,
+    make_response,
+    render_template,
+    request,
+)
+
+from app.admission import BusyError, Queue
+from app.answer import Answer, answer_photo
+from app.api import Answers, ImageProblem
+from app.errors import describe_problem
+from app.logs import log_event
+from app.metrics import count_photo, stage
+from app.openapi import describe_api
+from app.page import (
+    Entry,
+    describe_answer,
+    describe_model,
+    photo_uri,
+    render_card,
+    render_page,
+    wants_json,
+)
+from app.service import ModelInService, ModelUnavailableError
+from app.uploads import Photo, read_photos, read_stability
+from processing.bundle import Manifest
+from processing.image import ImageError
+
+blueprint = Blueprint("main", __name__)
+logger = logging.getLogger(__name__)
+
+_Result = tuple[Photo, Answer | ImageError | BusyError]
+
+
+def _service() -> ModelInService:
+    service: ModelInService = current_app.extensions["model_in_service"]
+    return service
+
+
+@blueprint.get("/")
+def show_page() -> str:
+    """The page, before a photo was chosen."""
+    return render_page()
+
+
+@blueprint.post("/predict")
+def predict() -> Response:
+    """Answer for the photos in the form's field `image`: the page, or JSON where it is asked for.
+
+    JSON: `app.api.Answers`, one entry for each photo in the order sent. A photo that cannot be read
+    makes the request fail when it came alone; among several its entry is the problem, and the
+    others are answered. So it is with those for which the time did not suffice.
+
+    :raise 400: no photo, too many, or a damaged one.
+    :raise 408: not all of it arrived.
+    :raise 413: too many bytes or pixels.
+    :raise 415: not a kind of image that is read, or an animation.
+    :raise 503: the model is not loaded, or too much is asked at once; see Retry-After.
+    """
+    started = time.monotonic()
+    classifier = _service().classifier
+    photos = read_photos(request)
+    as_json = wants_json()
+    stability = read_stability(request) or not as_json
+    queue: Queue = current_app.extensions["queue"]
+    results: list[_Result] = []
+    with queue.place() as deadline:
+        for photo in photos:
+            try:
+                answer = answer_photo(
+                    photo.content, classifier, stability=stability, deadline=deadline
+                )
+            except (ImageError, BusyError) as error:
+                if len(photos) == 1 or (isinstance(error, BusyError) and not results):
+                    raise
+                results.append((photo, error))
+            else:
+                results.append((photo, answer))
+    manifest = classifier.manifest
+    with stage("render"):
+        response = _answer_json(results, manifest) if as_json else _answer_page(results, manifest)
+    for _, result in results:
+        score = result.probability if isinstance(result, Answer) and result.assessable else None
+        count_photo(_outcome(result), score)
+    log_event(
+        logger,
+        "predict",
+        model=manifest.version,
+        images=len(photos),
+        bytes=sum(len(photo.content) for photo in photos),
+        ms=round((time.monotonic() - started) * 1000),
+        outcome=",".join(_outcome(result) for _, result in results),
+    )
+    return response
+
+
+def _describe(result: _Result, manifest: Manifest) -> Entry:
+    photo, answer = result
+    if not isinstance(answer, Answer):
+        return ImageProblem(name=photo.name, error=describe_problem(answer))
+    return describe_answer(photo.name, answer, manifest)
+
+
+def _answer_json(results: list[_Result], manifest: Manifest) -> Response:
+    images = [_describe(result, manifest) for result in results]
+    answers = Answers(images=images, model=describe_model(manifest))
+    return Response(answers.model_dump_json(), mimetype="application/json")
+
+
+def _answer_page(results: list[_Result], manifest: Manifest) -> Response:
+    seen = [photo_uri(x.square) if isinstance(x, Answer) else None for _, x in results]
+    entries = [_describe(result, manifest) for result in results]
+    page = render_page(entries=list(zip(entries, seen, strict=True)), manifest=manifest)
+    return make_response(page)
+
+
+def _outcome(result: Answer | ImageError | BusyError) -> str:
+    if not isinstance(result, Answer):
+        return type(result).__name__
+    return result.label or "+".join(result.reasons)
+
+
+@blueprint.get("/model")
+def show_model() -> Response:
+    """The card of the model in service: a page, or its manifest as JSON.
+
+    :raise 503: no model is loaded.
+    """
+    bundle = _service().classifier.bundle
+    if wants_json():
+        return Response(bundle.manifest.model_dump_json(), mimetype="application/json")
+    card = render_card(bundle.read_card())
+    return make_response(render_template("model.html", manifest=bundle.manifest, card=card))
+
+
+@blueprint.get("/openapi.json")
+def describe() -> Response:
+    """The API's description, OpenAPI 3.1."""
+    return jsonify(describe_api(current_app))
+
+
+@blueprint.get("/docs")
+def show_docs() -> str:
+    """The API's description for people."""
+    return render_template("docs.html", api=describe_api(current_app), host=request.host_url)
+
+
+@blueprint.get("/healthz")
+def tell_health() -> Response:
+    """The process answers."""
+    return Response("ok\n", mimetype="text/plain")
+
+
+@blueprint.get("/readyz")
+def tell_readiness() -> Response:
+    """Whether a model is loaded: 200, or 503 with the reason in one sentence."""
+    try:
+        version = _service().classifier.manifest.version
+    except ModelUnavailableError as error:
+        response = Response(f"{error}\n", status=503, mimetype="text/plain")
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
+        return response
+    return Response(f"ready: model {version}\n", mimetype="text/plain")

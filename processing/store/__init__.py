@@ -1,0 +1,1 @@
+"""Where bundles live: an S3 bucket or a folder. Writes nothing but whole versions."""

@@ -1,0 +1,51 @@
+"""The bundle that was in service last, kept in the cache for the day when its store is away."""
+
+import re
+import shutil
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from processing.bundle import MANIFEST, Bundle
+from processing.store.base import Published, StoreError, locked, sha256_of, verify_version
+
+_NOTES = "last-good-*.json"
+
+
+def remember(uri: str, bundle: Bundle, cache: Path) -> None:
+    """Note in `cache` that this bundle of `uri` was good, and remove those that no note names.
+
+    Raises:
+        StoreError: the disk refuses it.
+    """
+    published = Published(
+        version=bundle.manifest.version,
+        manifest_sha256=sha256_of((bundle.path / MANIFEST).read_bytes()),
+    )
+    with locked(cache):
+        partial = cache / ".note"
+        partial.write_text(published.model_dump_json())
+        partial.replace(_note_of(uri, cache))
+        noted = {Published.model_validate_json(n.read_bytes()).version for n in cache.glob(_NOTES)}
+        for folder in cache.iterdir():
+            if re.fullmatch("[0-9a-f]{64}", folder.name) and folder.name not in noted:
+                shutil.rmtree(folder)
+
+
+def recall(uri: str, cache: Path) -> Bundle:
+    """The bundle that `remember` noted last for `uri`, from `cache` alone.
+
+    Raises:
+        StoreError: there is none, or it is damaged.
+        BundleError: it is of another format.
+    """
+    try:
+        published = Published.model_validate_json(_note_of(uri, cache).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise StoreError(f"{cache} holds no model of {uri}.") from error
+    folder = cache / published.version
+    return verify_version(published, folder, str(folder))
+
+
+def _note_of(uri: str, cache: Path) -> Path:
+    return cache / _NOTES.replace("*", sha256_of(uri.encode())[:16])

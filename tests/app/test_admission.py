@@ -1,0 +1,68 @@
+import threading
+import time
+from contextlib import ExitStack
+
+import pytest
+
+from app import admission
+from app.admission import BusyError, Queue, turn
+
+
+def test_a_full_queue_refuses_and_a_free_place_lets_in():
+    queue = Queue(places=2)
+    with ExitStack() as held:
+        held.enter_context(queue.place())
+        held.enter_context(queue.place())
+        with pytest.raises(BusyError), queue.place():
+            pass
+    with queue.place():
+        pass
+
+
+def test_predict_answers_503_at_once_when_the_queue_is_full(client, post, photo):
+    queue = client.application.extensions["queue"]
+    with ExitStack() as held:
+        for _ in range(8):
+            held.enter_context(queue.place())
+        answer = post(photo)
+        assert answer.status_code == 503
+        assert answer.json["type"] == "/problems/busy"
+        assert int(answer.headers["Retry-After"]) > 0
+    assert post(photo).status_code == 200
+
+
+def test_a_refused_photo_gives_its_place_back(post):
+    for _ in range(20):
+        assert post(b"no image").status_code == 415
+
+
+def test_who_waits_for_a_turn_waits_until_the_deadline():
+    lock = threading.Lock()
+    with lock, pytest.raises(BusyError), turn(lock, time.monotonic() + 0.05):
+        pass
+    with pytest.raises(BusyError), turn(lock, time.monotonic() - 1):
+        pass
+    assert not lock.locked()
+
+
+def test_what_the_time_did_not_suffice_for_is_told(post, photo, monkeypatch):
+    late = -1.0
+    monkeypatch.setattr(admission, "ANSWER_SECONDS", late)
+    answer = post(photo, photo)
+    assert (answer.status_code, answer.json["type"]) == (503, "/problems/busy")
+
+
+def test_of_several_photos_those_answered_in_time_are_kept(client, post, photo, monkeypatch):
+    classifier = client.application.extensions["model_in_service"].classifier
+    classify = classifier.classify
+
+    def classify_slowly(images, deadline):
+        predictions = classify(images, deadline)
+        time.sleep(max(0, deadline - time.monotonic()))
+        return predictions
+
+    monkeypatch.setattr(classifier, "classify", classify_slowly)
+    monkeypatch.setattr(admission, "ANSWER_SECONDS", 1)
+    first, second = post(photo, photo).json["images"]
+    assert first["assessable"]
+    assert second["error"]["type"] == "/problems/busy"

@@ -1,0 +1,121 @@
+"""Builds that are killed, run out of disk, or write somewhere else than on a disk."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from etils import epath
+from etils.epath import gpath, register
+from tests.training.test_build import digests
+
+from tests.training.archives import SETTINGS, build_isic2019, list_isic2019, write_isic2019
+from tests.training.disks import enlarge
+from training.build.build import build
+from training.data.batches import make_evaluation_dataset
+from training.data.folder import read_data
+from training.errors import TrainingError
+
+ROOT = Path(__file__).parents[3]
+KILLS = 10
+
+
+@pytest.fixture(scope="module")
+def large_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Enough images for a second or two of work."""
+    return write_isic2019(tmp_path_factory.mktemp("large") / "archive", 80, 640)
+
+
+def start_build(archive: Path, out: Path) -> "subprocess.Popen[bytes]":
+    sizes = ["--size", "64", "--crop", "0.8", "--preset", "224"]
+    command = ["build", "--isic2019", str(archive), *sizes, "--shards", "4", "--out", str(out)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "training", *command],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def test_a_build_killed_ten_times_ends_with_the_same_bytes(
+    large_archive: Path, tmp_path: Path
+) -> None:
+    undisturbed, out = tmp_path / "undisturbed", tmp_path / "killed"
+    assert start_build(large_archive, undisturbed).wait(120) == 0
+    expected = digests(undisturbed)
+    rng = random.Random(0)
+    for kill in range(KILLS):
+        process = start_build(large_archive, out)
+        while process.poll() is None and not out.exists():  # importing is no time to be killed in
+            time.sleep(0.01)
+        try:
+            process.wait(rng.uniform(0, 1.5))
+            shutil.rmtree(out)  # it was done before the kill came: begin again
+        except subprocess.TimeoutExpired:
+            # Now the whole family, now the parent alone, whose workers then go on for a while.
+            (os.killpg if kill % 2 else os.kill)(process.pid, signal.SIGKILL)
+            process.wait()
+            shards = {name: sha for name, sha in digests(out).items() if is_shard(name)}
+            assert shards.items() <= expected.items()
+    assert start_build(large_archive, out).wait(120) == 0
+    assert digests(out) == expected
+
+
+def is_shard(name: str) -> bool:
+    return Path(name).match("train*.tfrec")
+
+
+def test_a_full_disk_is_named_and_the_build_goes_on_once_there_is_room(
+    archive: Path, data: epath.Path, small_disk: Path
+) -> None:
+    """At 64 kB the pieces do not fit, at 240 the shards do not, at 364 the tables do not."""
+    out = small_disk / "out"
+    for kilobytes in (64, 240, 364):
+        enlarge(small_disk, kilobytes)
+        with pytest.raises(TrainingError, match=r"the disk is full\. Free some space"):
+            build_isic2019(archive, out)
+        assert not list(out.rglob(".partial-*"))
+        with pytest.raises(TrainingError, match="unfinished"):
+            read_data(epath.Path(out))
+    enlarge(small_disk, 2000)
+    build_isic2019(archive, out)
+    assert digests(out) == digests(data)
+
+
+def test_a_full_disk_is_named_from_worker_processes_too(archive: Path, small_disk: Path) -> None:
+    with pytest.raises(TrainingError, match="the disk is full"):
+        build(list_isic2019(archive), [], [SETTINGS], epath.Path(small_disk / "out"), processes=2)
+
+
+@pytest.fixture
+def ram(monkeypatch: pytest.MonkeyPatch) -> epath.Path:
+    """A folder in TensorFlow's file system in memory, read and written as gs:// is."""
+    monkeypatch.setattr(gpath, "_URI_SCHEMES", gpath._URI_SCHEMES | {"ram"})
+    monkeypatch.setattr(gpath, "_URI_PREFIXES", (*gpath._URI_PREFIXES, "ram://"))
+    monkeypatch.setitem(gpath._URI_MAP_ROOT, "ram://", "/ram/")
+    monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, "ram", gpath._PREFIX_TO_BACKEND["gs"])
+    monkeypatch.setitem(register._URI_PREFIXES_TO_CLS, "ram://", gpath.PosixGPath)
+    return epath.Path("ram://bucket/data64")
+
+
+def test_a_build_can_lie_wherever_tensorflow_reads_and_writes(
+    archive: Path, data: epath.Path, ram: epath.Path
+) -> None:
+    build(list_isic2019(archive), [], [SETTINGS], ram)
+    built = read_data(ram)
+    assert built.build == read_data(data).build
+    names = [
+        name
+        for batch in make_evaluation_dataset(built.shards(), SETTINGS.size, 32)
+        for name in batch["image_name"].numpy().astype(str)
+    ]
+    assert sorted(names) == built.cases["image_name"].tolist()
+    assert {path.name for path in ram.iterdir()} == {path.name for path in data.iterdir()}
+    with pytest.raises(TrainingError, match="not a data folder"):
+        read_data(ram / "elsewhere")

@@ -1,0 +1,106 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from tests.isic import METADATA, needs
+from tests.training.archives import write_isic2020
+from training.__main__ import main
+from training.errors import TrainingError
+
+ROOT = Path(__file__).parents[3]
+BUILD = ["build", "--isic2019", ".", "--out", "x"]
+SQUARE = ["--size", "64", "--crop", "1"]
+TRAIN = ["train", "--data", ".", "--run", "x"]
+COMPARE = ["compare", "--data", ".", "--run", "x"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (BUILD, "--preset or --size with --crop"),
+        ([*BUILD, "--size", "64"], "--size and --crop go together"),
+        ([*BUILD, *SQUARE, "--size", "224", "--preset", "224"], "Two data sets of one size"),
+        ([*BUILD[:-2], *SQUARE], "Give --out"),
+        ([*BUILD, *SQUARE, "--with-ak"], "--with-ak goes with --target malignant"),
+        ([*BUILD, *SQUARE, "--isic2020-csv", "."], "serve --plan alone"),
+        ([*BUILD, *SQUARE, "--runner-option", "a=b"], "--runner-option goes with --runner"),
+        ([*BUILD, "--size", "7", "--crop", "1"], "'--size': 7"),
+        ([*BUILD, "--size", "64", "--crop", "0"], "'--crop': 0"),
+        ([*TRAIN, "--epochs", "0"], "'--epochs': 0"),
+        ([*TRAIN, "--learning-rate", "0"], "'--learning-rate': 0"),
+        (["inspect", ".", "--image", "x"], "--image goes with --augmented"),
+        (["inspect", ".", "--augment", "zoom=0"], "--augment goes with --augmented"),
+        (["compare", "--run", "x"], "Give --data"),
+        ([*COMPARE, "--reference", "bce-decay-64"], "--reference bce-decay-64 is none of bce-cyc"),
+        (
+            [*COMPARE, "--loss", "bce", "--schedule", "decay", "--batch-size", "8"],
+            "give a second --loss, --schedule or --batch-size",
+        ),
+        (["publish", "no-such", "store"], "'no-such' does not exist"),
+    ],
+)
+def test_a_wrong_option_is_named(arguments: list[str], complaint: str) -> None:
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert complaint in result.output
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["publish", ".", "gs://bucket"],
+        ["build", "--csv", "{folder}/drawn.csv", *SQUARE, "--out", "{folder}/drawn.csv/out"],
+    ],
+    ids=["a store", "a place to write to"],
+)
+def test_a_fault_of_the_input_is_one_line_without_a_traceback(
+    command: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "drawn.csv").write_text("image,target\ndrawn,1\n")
+    Image.new("RGB", (64, 64)).save(tmp_path / "drawn.jpg")
+    command = [word.format(folder=tmp_path) for word in command]
+    done = subprocess.run(
+        [sys.executable, "-m", "training", *command], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("Error: ")
+
+
+def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["build", "--isic2020", str(tmp_path), "--plan"])
+    assert isinstance(result.exception, TrainingError)
+    assert f"{tmp_path} holds none of train.csv" in str(result.exception)
+
+
+def test_a_plan_shows_warnings_and_counts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    archive = write_isic2020(tmp_path / "isic2020", patients=8)
+    (archive / "train" / "DRAWN20_0000000.jpg").unlink()
+    command = ["build", "--isic2020", str(archive), "--plan", "--per-patient-site", "1"]
+    result = CliRunner().invoke(main, command, catch_exceptions=False)
+    assert "DRAWN20_0000000" in caplog.text
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["listed", "16", "2", "16", "2"] in lines
+    assert ["-", "absent", "1", "1", "1", "1"] in lines
+    assert ["=", "kept", "9", "1", "9", "1"] in lines
+
+
+def test_a_strict_plan_makes_warnings_fatal(tmp_path: Path) -> None:
+    archive = write_isic2020(tmp_path / "isic2020", patients=8)
+    (archive / "train" / "DRAWN20_0000000.jpg").unlink()
+    result = CliRunner().invoke(main, ["build", "--isic2020", str(archive), "--plan", "--strict"])
+    assert isinstance(result.exception, TrainingError)
+    assert "DRAWN20_0000000" in str(result.exception)
+
+
+@needs(METADATA)
+def test_a_plan_of_both_years_needs_no_images() -> None:
+    command = ["--isic2019-csv", str(METADATA), "--isic2020-csv", str(METADATA)]
+    result = CliRunner().invoke(main, ["build", "--plan", *command], catch_exceptions=False)
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["listed", "25,331", "4,522", "33,126", "584", "58,457", "5,106"] in lines
+    assert ["=", "kept", "25,331", "4,522", "32,701", "581", "58,032", "5,103"] in lines

@@ -1,0 +1,149 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from etils import epath
+
+from processing.image import read_square
+from tests.training.archives import SETTINGS
+from training.data.batches import (
+    Feeding,
+    check_shards,
+    choose_records,
+    make_evaluation_dataset,
+    make_training_dataset,
+)
+from training.data.folder import Data, read_data
+from training.data.tfrecords import parse_example
+from training.data.vocabulary import DIAGNOSES
+from training.errors import TrainingError
+from training.recipe import Augmentation
+
+FEEDING = Feeding(
+    size=SETTINGS.size,
+    batch_size=8,
+    steps_per_epoch=5,
+    epochs=3,
+    augmentation=Augmentation(),
+    positive_weight=4.0,
+    positives_repeated=1,
+    diagnosis=False,
+    seed=0,
+)
+
+
+def shards_of(data: epath.Path) -> list[epath.Path]:
+    return read_data(data).shards()
+
+
+def names_of(records: tf.data.Dataset) -> list[str]:
+    names = records.map(lambda record: parse_example(record)["image_name"])
+    return [name.decode() for name in names.as_numpy_iterator()]
+
+
+def test_records_hold_the_pixels_that_the_app_sees(data: epath.Path, archive: Path) -> None:
+    records = make_evaluation_dataset(shards_of(data), SETTINGS.size, batch_size=1)
+    for record in records.take(10):
+        path = (
+            archive / "ISIC_2019_Training_Input" / f"{record['image_name'].numpy()[0].decode()}.jpg"
+        )
+        served = read_square(
+            path.read_bytes(), size=SETTINGS.size, crop_fraction=SETTINGS.crop_fraction
+        )
+        assert (record["image"].numpy()[0] == served.pixels).all()
+
+
+def test_evaluation_gives_every_image_once(data: epath.Path) -> None:
+    batches = make_evaluation_dataset(shards_of(data), SETTINGS.size, 32)
+    names = [name.decode() for batch in batches for name in batch["image_name"].numpy()]
+    assert sorted(names) == sorted(read_data(data).cases["image_name"])
+
+
+def test_the_seed_repeats_training_batches(read: Data) -> None:
+    def first(seed: int) -> np.ndarray:
+        batches = make_training_dataset(read, read.cases, FEEDING._replace(seed=seed))
+        return next(iter(batches))[0].numpy()
+
+    assert (first(1) == first(1)).all()
+    assert (first(1) != first(2)).any()
+
+
+@pytest.mark.parametrize("start", [(0, 3), (1, 0), (2, 4)])
+def test_batches_go_on_where_a_run_stopped(read: Data, start: tuple[int, int]) -> None:
+    epoch, step = start
+    undisturbed = list(make_training_dataset(read, read.cases, FEEDING))
+    resumed = list(make_training_dataset(read, read.cases, FEEDING, start=start))
+    assert len(undisturbed) == 15
+    for ours, expected in zip(resumed, undisturbed[5 * epoch + step :], strict=True):
+        for tensor, other in zip(ours, expected, strict=True):
+            assert (tensor.numpy() == other.numpy()).all()
+
+
+def test_an_epoch_shows_each_image_once_and_every_epoch_is_another(read: Data) -> None:
+    whole = FEEDING._replace(steps_per_epoch=10)
+    batches = [images.numpy() for images, *_ in make_training_dataset(read, read.cases, whole)]
+    assert len(batches) == 30
+    off = dict.fromkeys(Augmentation.model_fields, 0)
+    still = whole._replace(augmentation=Augmentation(**off), epochs=1)
+    images = np.concatenate([b[0].numpy() for b in make_training_dataset(read, read.cases, still)])
+    assert len(np.unique(images.round().reshape(len(images), -1), axis=0)) == len(read.cases)
+    assert (batches[0] != batches[10]).any()
+
+
+def test_processes_together_feed_the_batches_of_one(read: Data) -> None:
+    def feed(rows: slice) -> list[list[np.ndarray]]:
+        batches = make_training_dataset(read, read.cases, FEEDING, rows=rows)
+        return [[tensor.numpy() for tensor in batch] for batch in batches]
+
+    parts = zip(feed(slice(0, 4)), feed(slice(4, 8)), strict=True)
+    for whole, (one, two) in zip(feed(slice(None)), parts, strict=True):
+        for tensor, first, second in zip(whole, one, two, strict=True):
+            np.testing.assert_allclose(tensor, np.concatenate([first, second]), atol=1e-3)
+
+
+def test_a_positive_image_counts_and_repeats_as_it_is_told(read: Data) -> None:
+    twice = FEEDING._replace(positives_repeated=2, batch_size=16, steps_per_epoch=7, epochs=1)
+    batches = list(make_training_dataset(read, read.cases, twice))
+    target = np.concatenate([target.numpy()[:, 0] for _, target, _ in batches])
+    weight = np.concatenate([weight.numpy() for *_, weight in batches])
+    assert (target.sum(), len(target)) == (64, 112)
+    assert (weight == np.where(target == 1, 4.0, 1.0)).all()
+
+
+def test_the_diagnosis_is_a_second_label_that_counts_where_it_is_known(read: Data) -> None:
+    unknown = read.cases.assign(diagnosis=read.cases["diagnosis"].where(read.cases["target"] == 1))
+    feeding = FEEDING._replace(diagnosis=True)
+    for _, (target, diagnosis), (_, known) in make_training_dataset(read, unknown, feeding):
+        assert (known.numpy() == target.numpy()[:, 0]).all()
+        melanomas = diagnosis.numpy()[known.numpy() == 1]
+        assert (melanomas == DIAGNOSES.index("melanoma")).all()
+
+
+def test_records_of_some_cases_leave_the_others_out(read: Data) -> None:
+    some = read.cases[read.cases["target"] == 1]
+    assert sorted(names_of(choose_records(read, some))) == sorted(some["image_name"])
+
+
+def test_images_are_made_smaller_where_a_smaller_size_is_asked_for(read: Data) -> None:
+    images, *_ = next(iter(make_training_dataset(read, read.cases, FEEDING._replace(size=32))))
+    assert images.shape == (8, 32, 32, 3)
+    assert images.dtype == tf.float32
+
+
+def test_a_shard_of_another_size_is_named(data: epath.Path) -> None:
+    with pytest.raises(TrainingError, match=r"train00-.*64x64, but build.json says 224"):
+        check_shards(shards_of(data), 224)
+
+
+def test_a_shard_that_is_gone_is_named(data: epath.Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="train00-1.tfrec"):
+        check_shards([epath.Path(tmp_path) / "train00-1.tfrec"], SETTINGS.size)
+
+
+def test_a_torn_shard_is_named(data: epath.Path, tmp_path: Path) -> None:
+    torn = epath.Path(shutil.copy(shards_of(data)[0], tmp_path))
+    torn.write_bytes(torn.read_bytes()[:100])
+    with pytest.raises(TrainingError, match="train00-"):
+        check_shards([torn], SETTINGS.size)

@@ -1,0 +1,120 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image, ImageEnhance
+
+from processing.drawing import draw_lesion
+from tests.isic import ISIC2019_ORIGINAL, ISIC2019_SQUARES, list_photos, needs
+from training.data.fingerprints import MAX_DISTANCE, find_pairs, find_swapped, fingerprint
+
+
+def draw(seed: int, size: int = 512) -> Image.Image:
+    return Image.fromarray(draw_lesion(seed, size, irregular=seed % 2 == 0))
+
+
+def save(photo: Image.Image, quality: int) -> Image.Image:
+    buffer = io.BytesIO()
+    photo.save(buffer, "JPEG", quality=quality)
+    return Image.open(buffer)
+
+
+def distance(one: Image.Image, other: Image.Image) -> int:
+    ((_, _, bits),) = find_pairs(
+        [fingerprint(one).phash], [fingerprint(other).phash], max_distance=256
+    )
+    return bits
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda photo: save(photo, 50),
+        lambda photo: photo.resize((256, 256), Image.Resampling.BICUBIC),
+        lambda photo: photo.resize((1024, 1024), Image.Resampling.BICUBIC),
+        lambda photo: ImageEnhance.Brightness(photo).enhance(0.9),
+        lambda photo: ImageEnhance.Contrast(photo).enhance(1.1),
+    ],
+    ids=["quality 50", "256 px", "1024 px", "darker", "more contrast"],
+)
+def test_a_copy_is_known_again(change) -> None:
+    photo = draw(3)
+    assert distance(photo, change(photo)) <= MAX_DISTANCE
+
+
+def test_a_photo_cut_to_its_centre_square_is_known_again() -> None:
+    wide = Image.new("RGB", (700, 512), "black")
+    wide.paste(draw(3), (94, 0))
+    assert distance(wide, draw(3)) <= MAX_DISTANCE
+
+
+def test_different_lesions_are_told_apart() -> None:
+    hashes = [fingerprint(draw(seed, 96)).phash for seed in range(100)]
+    assert list(find_pairs(hashes)) == []
+
+
+@pytest.mark.parametrize("colour", ["black", "white", (200, 150, 120)])
+def test_a_plain_picture_is_like_nothing(colour) -> None:
+    assert fingerprint(Image.new("RGB", (300, 200), colour)).phash == ""
+    assert list(find_pairs(["", ""], ["", "0" * 64])) == []
+
+
+def test_red_minus_blue_is_of_the_centre() -> None:
+    photo = Image.new("RGB", (200, 100), "blue")
+    photo.paste((200, 150, 120), (50, 0, 150, 100))
+    assert fingerprint(photo).red_minus_blue == pytest.approx(80)
+
+
+@pytest.fixture(scope="module")
+def hashes() -> list[str]:
+    """1,000 random hashes, of which 900 is 0 but for 5 bits, and 10 is empty."""
+    bits = np.random.default_rng(0).integers(0, 256, (1000, 32), np.uint8)
+    bits[900] = bits[0]
+    bits[900, 7] ^= 0b00011111
+    texts = [row.tobytes().hex() for row in bits]
+    return [*texts[:10], "", *texts[11:]]
+
+
+def test_pairs_are_found_across_blocks_and_only_once(hashes: list[str]) -> None:
+    assert list(find_pairs(hashes)) == [(0, 900, 5)]
+    assert list(find_pairs(hashes, max_distance=4)) == []
+
+
+def test_pairs_with_other_hashes_are_found_whatever_their_rows(hashes: list[str]) -> None:
+    assert list(find_pairs(hashes[500:], hashes[:5])) == [(400, 0, 5)]
+
+
+def test_distances_are_those_of_a_bit_by_bit_count(hashes: list[str]) -> None:
+    found = {(i, j): bits for i, j, bits in find_pairs(hashes[:40], max_distance=256)}
+    assert len(found) == 39 * 38 / 2
+    for (i, j), bits in found.items():
+        assert bits == (int(hashes[i], 16) ^ int(hashes[j], 16)).bit_count()
+
+
+def test_a_folder_with_swapped_colours_is_named() -> None:
+    red_minus_blue = pd.Series([40.0, 60, -5, -40, -60, 5] * 4 + [-40])
+    assert find_swapped(red_minus_blue, pd.Series(list("aaabbb") * 4 + ["c"])) == ["b"]
+
+
+def open_rgb(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
+@needs(ISIC2019_ORIGINAL, ISIC2019_SQUARES)
+def test_real_photos_are_known_again_in_their_small_squares() -> None:
+    small = {path.name: path for path in list_photos(ISIC2019_SQUARES)}
+    both = [path for path in list_photos(ISIC2019_ORIGINAL) if path.name in small]
+    found = [distance(open_rgb(path), open_rgb(small[path.name])) for path in both]
+    assert len(both) > 100
+    assert np.mean(np.array(found) <= MAX_DISTANCE) > 0.9  # some of the small ones are squashed
+
+
+@needs(ISIC2019_SQUARES)
+def test_real_lesions_are_told_apart() -> None:
+    photos = list_photos(ISIC2019_SQUARES)[::40]
+    hashes = [fingerprint(open_rgb(path)).phash for path in photos]
+    assert all(hashes)
+    assert list(find_pairs(hashes)) == []

@@ -1,0 +1,46 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from training.data.folds import assign_shards, shards_of_fold
+from training.errors import TrainingError
+
+
+def make_cases(groups: int, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(groups), rng.integers(1, 6, groups))
+    return pd.DataFrame({"group": group.astype(str), "target": (group % 4 == 0).astype(int)})
+
+
+def test_no_group_is_in_two_shards() -> None:
+    cases = make_cases(300)
+    cases["shard"] = assign_shards(cases, 15, seed=0)
+    assert cases.groupby("group")["shard"].nunique().max() == 1
+
+
+def test_shards_hold_the_same_share_of_melanomas() -> None:
+    cases = make_cases(600)
+    cases["shard"] = assign_shards(cases, 5, seed=0)
+    share = cases.groupby("shard")["target"].mean()
+    assert share.max() - share.min() < 0.03
+
+
+def test_the_seed_decides_the_split() -> None:
+    cases = make_cases(100)
+    assert (assign_shards(cases, 5, 1) == assign_shards(cases, 5, 1)).all()
+    assert (assign_shards(cases, 5, 1) != assign_shards(cases, 5, 2)).any()
+
+
+def test_too_few_melanoma_lesions_for_the_shards_are_refused() -> None:
+    with pytest.raises(TrainingError, match=r"15 shards need .* positive .* there are 5"):
+        assign_shards(make_cases(20), 15, seed=0)
+
+
+def test_folds_share_out_all_shards() -> None:
+    folds = [shards_of_fold(fold, 5, 15) for fold in range(5)]
+    assert sorted(shard for fold in folds for shard in fold) == list(range(15))
+
+
+def test_folds_that_do_not_divide_the_shards_are_refused() -> None:
+    with pytest.raises(TrainingError, match="Possible: 3, 5, 15"):
+        shards_of_fold(0, 4, 15)

@@ -1,0 +1,69 @@
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from etils import epath
+
+from tests.isic import METADATA, needs
+from tests.training.tables import make_cases
+from training.build.sources import read_sources
+from training.data.folds import assign_shards
+from training.data.vocabulary import TARGETS
+from training.errors import TrainingError
+from training.inspect.shortcuts import measure_shortcuts
+
+
+def test_columns_that_tell_the_target_score_high_and_others_do_not() -> None:
+    cases = pd.concat([make_cases(f"{i}", seed=i) for i in range(8)], ignore_index=True)
+    cases["width"] = 640 + 100 * cases["target"]
+    people, size = measure_shortcuts(cases, folds=3)  # of four shards: need not divide them
+    assert people.columns == ("sex", "age_approx", "anatom_site")
+    assert people.auc.low < 0.5 < people.auc.high
+    assert size.columns == ("sex", "age_approx", "anatom_site", "width")
+    assert size.auc.value == 1
+
+
+def test_a_source_that_tells_the_target_is_shown_alone() -> None:
+    cases = make_cases()
+    cases["source"] = np.where(cases["target"] == 1, "isic2019", "isic2020")
+    cases = pd.concat([cases.assign(group=f"{i}_" + cases["group"]) for i in range(4)])
+    source = measure_shortcuts(cases, folds=2)[-1]
+    assert source.columns == ("source",)
+    assert source.auc.value == 1
+
+
+def test_a_patient_is_not_in_training_when_it_is_scored() -> None:
+    # Each patient has its own width; with it in training, trees would know its target.
+    rng = np.random.default_rng(0)
+    cases = pd.concat([make_cases()] * 10, ignore_index=True)
+    patients = pd.factorize(cases["patient_id"])[0]
+    cases = cases.assign(
+        sex="", age_approx=np.nan, anatom_site="", width=rng.permutation(12)[patients]
+    )
+    (size,) = measure_shortcuts(cases, folds=4)
+    assert size.auc.value < 0.8
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"target": 0}, "would each have to be in two folds"),
+        ({"shard": 0}, "would each have to be in two folds"),
+        ({"sex": "", "age_approx": np.nan, "anatom_site": ""}, "nothing but the images is known"),
+    ],
+)
+def test_what_cannot_be_measured_says_why(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(TrainingError, match=reason):
+        measure_shortcuts(make_cases().assign(**changes), folds=5)
+
+
+@needs(METADATA)
+def test_sex_age_and_site_of_real_isic2020_score_what_is_known() -> None:
+    listing = read_sources(
+        [], [epath.Path(METADATA)], [], [], TARGETS["melanoma"], with_images=False
+    )
+    cases = listing.cases.assign(shard=assign_shards(listing.cases, 15, seed=0), width=0, height=0)
+    people = measure_shortcuts(cases, folds=5)[0]
+    assert people.auc.value == pytest.approx(0.66, abs=0.015)
+    assert people.auc.high - people.auc.low == pytest.approx(0.05, abs=0.02)

@@ -1,0 +1,116 @@
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from app.classifier import Classifier
+from processing.bundle import MODEL, Bundle, BundleError
+from processing.drawing import draw_lesion
+from tests.bundles import repack
+from training.errors import TrainingError
+from training.serving.graph import VIEWS, ServingGraph, run_litert
+from training.serving.outliers import Normal, measure_distance
+
+IMAGES = np.stack([draw_lesion(seed, 64, irregular=seed % 2 == 0) for seed in range(8)])
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def models(whole_run: Path) -> list[keras.Model]:
+    return [keras.models.load_model(whole_run / f"fold{k}" / "model.keras") for k in (0, 1)]
+
+
+def oriented(images: np.ndarray, k: int) -> np.ndarray:
+    return np.rot90(images[:, :, ::-1] if k >= 4 else images, k % 4, axes=(1, 2))
+
+
+@pytest.mark.parametrize("views", [1, 4])
+def test_folds_and_views_are_averaged(models: list[keras.Model], views: int) -> None:
+    expected = np.mean(
+        [
+            model.predict(oriented(IMAGES, k).astype(np.float32), verbose=0)[:, 0]
+            for model in models
+            for k in VIEWS[views]
+        ],
+        axis=0,
+    )
+    graph = ServingGraph(models, views, slope=0.5, intercept=-1.0)
+    answers = run_litert(graph.convert("float32"), IMAGES, len(IMAGES))
+    assert answers["logit"] == pytest.approx(expected, abs=1e-3)
+    assert answers["probability"] == pytest.approx(1 / (1 + np.exp(1 - expected / 2)), abs=1e-4)
+    by_view = answers["by_view"]
+    assert by_view.shape == (len(IMAGES), views)
+    logits = 2 * (np.log(by_view / (1 - by_view)) + 1)
+    assert logits.mean(axis=1) == pytest.approx(expected, abs=1e-3)
+    alone = graph.serve(np.ascontiguousarray(oriented(IMAGES, VIEWS[views][-1])))["by_view"].numpy()
+    assert alone[:, 0] == pytest.approx(by_view[:, -1], abs=1e-4)
+
+
+def test_a_converted_form_that_answers_or_decides_otherwise_is_refused(
+    models: list[keras.Model],
+) -> None:
+    graph = ServingGraph(models[:1])
+    converted = graph.convert("float32")
+    probability = run_litert(converted, IMAGES, len(IMAGES))["probability"]
+    assert graph.compare(converted, IMAGES, [0.5]) < 1e-4
+    shifted = ServingGraph(models[:1], intercept=0.02)
+    with pytest.raises(TrainingError, match=r"differs .* by up to 0.00\d+ in .* on 8 images"):
+        shifted.compare(converted, IMAGES, [0.99])
+    # Within the tolerance, but on the other side of a threshold that lies between.
+    shifted = ServingGraph(models[:1], intercept=0.002)
+    between = float(probability[0] + 1e-3 * probability[0] * (1 - probability[0]))
+    with pytest.raises(TrainingError, match="decides 1 of them otherwise"):
+        shifted.compare(converted, IMAGES, [0.99, between])
+
+
+def test_the_map_of_eight_views_turns_with_the_photo(models: list[keras.Model]) -> None:
+    graph = ServingGraph(models[:1], 8)
+    for k in (1, 4, 7):
+        there = graph.serve(IMAGES)["cam"].numpy()[..., None]
+        here = graph.serve(np.ascontiguousarray(oriented(IMAGES, k)))["cam"].numpy()[..., None]
+        assert here == pytest.approx(oriented(there, k), abs=1e-3)
+
+
+def test_the_distance_in_the_graph_is_that_of_its_embedding(models: list[keras.Model]) -> None:
+    width = ServingGraph(models[:1]).serve(IMAGES)["embedding"].shape[1]
+    normal = Normal(
+        RNG.normal(size=width).astype(np.float32),
+        RNG.normal(size=(width, width)).astype(np.float32) / width**0.5,
+    )
+    graph = ServingGraph(models[:1], normal=normal)
+    answers = run_litert(graph.convert("float32"), IMAGES, len(IMAGES))
+    assert answers["distance"] == pytest.approx(
+        measure_distance(answers["embedding"], normal), rel=1e-3
+    )
+
+
+def test_each_precision_is_smaller_and_close(models: list[keras.Model]) -> None:
+    graph = ServingGraph(models[:1])
+    exact = graph.convert("float32")
+    logits = run_litert(exact, IMAGES, len(IMAGES))["logit"]
+    for precision, part, tolerance in (("float16", 0.55, 0.1), ("int8", 0.35, 1.0)):
+        model = graph.convert(precision, IMAGES)  # type: ignore[arg-type]
+        assert len(model) < part * len(exact)
+        assert run_litert(model, IMAGES, len(IMAGES))["logit"] == pytest.approx(
+            logits, abs=tolerance
+        )
+
+
+def test_images_come_back_in_their_order(models: list[keras.Model]) -> None:
+    model = ServingGraph(models[:1]).convert("float32")
+    order = RNG.permutation(8)
+    together = run_litert(model, IMAGES, 8)["logit"]
+    assert run_litert(model, (IMAGES[i] for i in order), 8)["logit"] == pytest.approx(
+        together[order], abs=1e-5
+    )
+
+
+def test_the_app_refuses_a_graph_without_the_distance_that_its_manifest_needs(
+    models: list[keras.Model], bundle: Bundle, tmp_path: Path
+) -> None:
+    assert bundle.manifest.outliers
+    graph = ServingGraph(models[:1]).convert("float32")
+    other = repack(bundle, tmp_path / "bundle", {MODEL: graph})
+    with pytest.raises(BundleError, match="not a graph that can be served"):
+        Classifier(other, threads=1)

@@ -1,0 +1,242 @@
+import json
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from etils import epath
+
+from tests.training.kaggle_sets import ISIC2019_ABSENT, write_kaggle_set
+from training.commands.options import make_settings
+from training.data.folder import Data, read_data
+from training.data.folds import shards_of_fold
+from training.errors import TrainingError
+from training.model.network import build_model
+from training.recipe import Schedule, TrainSettings
+from training.train.cross_validation import cross_validate
+from training.train.run import RunMetrics
+from training.train.splits import split_folds
+
+
+def test_out_of_fold_predictions_are_of_the_held_out_shards_alone(run: Path, read: Data) -> None:
+    cases = read.cases
+    held_out = shards_of_fold(0, 2, cases["shard"].nunique())
+    expected = cases.loc[cases["shard"].isin(held_out), ["image_name", "target", "group"]]
+    oof = pd.read_csv(run / "oof.csv")
+    assert oof.groupby("image_name")["logit"].count().eq(1).all()
+    pd.testing.assert_frame_equal(
+        oof[["image_name", "target", "group"]].sort_values("image_name", ignore_index=True),
+        expected.sort_values("image_name", ignore_index=True),
+    )
+
+
+def test_two_epochs_tell_ragged_lesions_from_round_ones(run: Path) -> None:
+    metrics = RunMetrics.model_validate_json((run / "metrics.json").read_bytes())
+    assert metrics.auc.value > 0.8
+    assert metrics.auc.low <= metrics.auc.value <= metrics.auc.high
+
+
+def test_a_run_folder_holds_what_it_was_asked_and_where_it_ran(
+    run: Path, read: Data, train_settings: TrainSettings
+) -> None:
+    assert TrainSettings.model_validate_json((run / "config.json").read_bytes()) == train_settings
+    (session,) = json.loads((run / "environment.json").read_text())
+    assert {"python", "tensorflow", "keras", "hardware", "precision"} <= set(session)
+    assert len(pd.read_csv(run / "fold0" / "history.csv")) == train_settings.epochs
+
+
+def test_a_run_that_exists_is_not_trained_over(
+    run: Path, read: Data, train_settings: TrainSettings
+) -> None:
+    with pytest.raises(TrainingError, match="exists. Go on with --resume"):
+        cross_validate(train_settings, read, run, only_folds=[0])
+
+
+def test_resume_passes_over_a_fold_that_is_done(
+    run: Path, read: Data, train_settings: TrainSettings
+) -> None:
+    before = (run / "fold0" / "model.keras").stat().st_mtime_ns
+    cross_validate(train_settings, read, run, only_folds=[0], resume=True)
+    assert (run / "fold0" / "model.keras").stat().st_mtime_ns == before
+
+
+def test_resume_on_a_data_set_that_was_built_anew_is_refused(
+    run: Path, read: Data, train_settings: TrainSettings
+) -> None:
+    rebuilt = train_settings.model_copy(update={"data_sha256": "0" * 64})
+    with pytest.raises(TrainingError, match="--resume with other settings: data_sha256"):
+        cross_validate(rebuilt, read, run, only_folds=[0], resume=True)
+
+
+def test_resume_with_other_settings_says_which_differ(
+    run: Path, read: Data, train_settings: TrainSettings
+) -> None:
+    other = train_settings.model_copy(update={"epochs": 3})
+    with pytest.raises(TrainingError, match="epochs 2 there, 3 now"):
+        cross_validate(other, read, run, only_folds=[0], resume=True)
+
+
+def test_a_fold_that_does_not_exist_is_refused(
+    train_settings: TrainSettings, read: Data, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match="--only-fold 5: folds are 0 to 1"):
+        cross_validate(train_settings, read, tmp_path / "run", only_folds=[5])
+
+
+def test_a_batch_larger_than_the_fold_is_refused(
+    train_settings: TrainSettings, read: Data, tmp_path: Path
+) -> None:
+    settings = train_settings.model_copy(update={"batch_size": 1000})
+    with pytest.raises(TrainingError, match="--batch-size 1000"):
+        cross_validate(settings, read, tmp_path / "run", only_folds=[0])
+
+
+def test_a_loss_that_is_no_number_stops_with_a_remedy(
+    train_settings: TrainSettings, read: Data, tmp_path: Path
+) -> None:
+    settings = train_settings.model_copy(update={"schedule": Schedule(learning_rate=1e30)})
+    with pytest.raises(TrainingError, match="lower --learning-rate"):
+        cross_validate(settings, read, tmp_path / "run", only_folds=[0])
+    assert not (tmp_path / "run" / "fold0" / "model.keras").exists()
+
+
+def test_a_data_set_with_a_shard_of_another_size_is_refused_before_training(
+    train_settings: TrainSettings, data: Path, tmp_path: Path
+) -> None:
+    mixed = Path(shutil.copytree(data, tmp_path / "mixed"))
+    build_json = mixed / "build.json"
+    build_json.write_text(build_json.read_text().replace('"size": 64', '"size": 96'))
+    with pytest.raises(TrainingError, match="its images are 64x64"):
+        cross_validate(
+            train_settings, read_data(epath.Path(mixed)), tmp_path / "run", only_folds=[0]
+        )
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("absent", [(), ISIC2019_ABSENT], ids=["melanoma-N", "isic2019-N"])
+def test_a_public_kaggle_set_trains_as_it_is(
+    train_settings: TrainSettings, tmp_path: Path, absent: tuple[str, ...]
+) -> None:
+    folder = write_kaggle_set(tmp_path / "melanoma-64x64", 48, size=64, shards=3, absent=absent)
+    data = read_data(epath.Path(folder))
+    there = {"data": str(folder), "data_sha256": data.build.cases_sha256}
+    settings = train_settings.model_copy(update={**there, "folds": 3, "epochs": 1})
+    metrics = cross_validate(settings, data, tmp_path / "run", only_folds=[1])
+    assert metrics is not None
+    oof = pd.read_csv(tmp_path / "run" / "oof.csv")
+    held_out = data.cases[data.cases["shard"] == 1]
+    assert (metrics.images, metrics.positives) == (len(held_out), held_out["target"].sum())
+    assert set(oof["image_name"]) == set(held_out["image_name"])
+    assert set(oof["group"]) == set(held_out["group"])
+
+
+def test_the_averaged_weights_are_what_a_fold_keeps(
+    train_settings: TrainSettings, read: Data, tmp_path: Path
+) -> None:
+    def train(share: float) -> list[np.ndarray]:
+        one = {"epochs": 1, "averaged_share": share, "tta": False}
+        run = tmp_path / f"run{share}"
+        cross_validate(train_settings.model_copy(update=one), read, run, only_folds=[0])
+        model = keras.models.load_model(run / "fold0" / "model.keras")
+        return [np.asarray(weight) for weight in model.trainable_weights]
+
+    last, averaged = train(0.0), train(0.5)
+    assert any((a != b).any() for a, b in zip(last, averaged, strict=True))
+
+
+def test_a_fold_starts_from_its_own_of_an_earlier_run(
+    run: Path, train_settings: TrainSettings, read: Data, tmp_path: Path
+) -> None:
+    later = {"weights": str(run), "weights_run": train_settings, "epochs": 1}
+    still = {"freeze_epochs": 1, "averaged_share": 0.0, "diagnosis_weight": 0.5}
+    settings = train_settings.model_copy(update=later | still)
+    cross_validate(settings, read, tmp_path / "later", only_folds=[0])
+    start, model = (
+        keras.models.load_model(folder / "fold0" / "model.keras")
+        for folder in (run, tmp_path / "later")
+    )
+    for theirs, ours in zip(start.weights[:-2], model.weights[:-2], strict=True):
+        np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs), ours.path)
+    # The last layer, too, goes on from where it was: two frozen steps don't move it far.
+    theirs, ours = (np.asarray(each.weights[-2]) for each in (start, model))
+    assert np.corrcoef(theirs[:, 0], ours[:, 0])[0, 1] > 0.9
+
+
+def test_a_run_to_start_from_is_read_where_weights_names_one(
+    run: Path, read: Data, train_settings: TrainSettings
+) -> None:
+    assert make_settings(read, {"weights": str(run)}, train_settings).weights_run == train_settings
+    assert make_settings(read, {"weights": "none"}, train_settings).weights_run is None
+
+
+@pytest.mark.parametrize(
+    ("earlier", "folds", "complaint"),
+    [
+        ({"folds": 4}, [0], "folds 4 there, 2 now. Start from a run of the same"),
+        ({"data_sha256": "0" * 64}, [0], "data_sha256 0000"),
+        ({"backbone": "EfficientNetB0"}, [0], "backbone EfficientNetB0 there"),
+        ({}, [0, 1], "has not finished fold 1. Go on with"),
+    ],
+)
+def test_a_run_that_a_fold_cannot_start_from_is_refused(
+    run: Path,
+    train_settings: TrainSettings,
+    read: Data,
+    tmp_path: Path,
+    earlier: dict[str, object],
+    folds: list[int],
+    complaint: str,
+) -> None:
+    there = train_settings.model_copy(update=earlier)
+    settings = train_settings.model_copy(update={"weights": str(run), "weights_run": there})
+    with pytest.raises(TrainingError, match=complaint):
+        cross_validate(settings, read, tmp_path / "later", only_folds=folds)
+    assert not (tmp_path / "later").exists()
+
+
+def test_frozen_epochs_train_the_last_layer_alone(
+    train_settings: TrainSettings, read: Data, tmp_path: Path
+) -> None:
+    frozen = {"freeze_epochs": 1, "epochs": 1, "averaged_share": 0.0, "diagnosis_weight": 0.5}
+    cross_validate(train_settings.model_copy(update=frozen), read, tmp_path / "run", only_folds=[0])
+    model = keras.models.load_model(tmp_path / "run" / "fold0" / "model.keras")
+    start = build_model("EfficientNetLite0", 64, "imagenet")
+    moved = [
+        ours.path
+        for ours, theirs in zip(model.weights, start.weights, strict=True)
+        if (np.asarray(ours) != np.asarray(theirs)).any()
+    ]
+    assert moved == ["logit/kernel", "logit/bias"]
+
+
+def test_sources_are_only_trained_on_or_left_out_as_they_are_told(
+    train_settings: TrainSettings, read: Data
+) -> None:
+    cases = read.cases.assign(source=np.resize(["ours", "extra", "bad"], len(read.cases)))
+    told = {"extra_sources": ("extra",), "omitted_sources": ("bad",)}
+    for split in split_folds(
+        train_settings.model_copy(update=told), read._replace(cases=cases)
+    ).values():
+        assert set(split.training["source"]) == {"ours", "extra"}
+        assert set(split.scored["source"]) == {"ours"}
+        assert not set(split.training["group"]) & set(split.scored["group"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ({"size": 96}, "--size 96 is more than the 64 px of"),
+        ({"folds": 7}, "--folds 7 does not divide the 4 shards"),
+        ({"extra_sources": ("isic2020",)}, "--extra isic2020: .* has the sources"),
+        ({"extra_sources": ("drawn",)}, "Fold 0 has no positive image among those scored"),
+        ({"omitted_sources": ("drawn",)}, "Fold 0 has no positive image among those training"),
+    ],
+)
+def test_settings_that_do_not_fit_the_data_name_the_option(
+    train_settings: TrainSettings, read: Data, wrong: dict[str, object], complaint: str
+) -> None:
+    there = read._replace(cases=read.cases.assign(source="drawn"))
+    with pytest.raises(TrainingError, match=complaint):
+        split_folds(train_settings.model_copy(update=wrong), there)

@@ -1,0 +1,28 @@
+from pathlib import Path
+
+from benchmarks.fits import count_traces
+from training.data.folder import Data
+from training.recipe import TrainSettings
+from training.train.cross_validation import CHECKPOINT_MINUTES
+from training.train.fold import (
+    Job,
+    Phase,
+    build_fold_model,
+    compile_phase,
+    fit_phase,
+    plan_feeding,
+)
+from training.train.hardware import find_hardware
+from training.train.splits import split_folds
+
+
+def test_two_epochs_trace_the_train_function_once(
+    train_settings: TrainSettings, read: Data, tmp_path: Path
+) -> None:
+    split = split_folds(train_settings, read)[0]
+    job = Job(train_settings, read, split, tmp_path, find_hardware("auto"), CHECKPOINT_MINUTES)
+    feeding, model = plan_feeding(job), build_fold_model(job)
+    phase = Phase(False, 0, train_settings.epochs)
+    compile_phase(job, feeding, model, phase)
+    fit_phase(job, feeding, model, None, phase)
+    assert count_traces(model) == 1

@@ -1,0 +1,143 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from processing.bundle import Estimate
+from tests.training.html_page import Page
+from training.recipe import Schedule, TrainSettings
+from training.train.report import REPORT, write_run_report
+from training.train.run import FoldMetrics, RunMetrics, note_environment, open_run
+
+FOLDS, PER_FOLD = 3, 60
+
+
+@pytest.fixture
+def drawn(train_settings: TrainSettings) -> TrainSettings:
+    """Settings of a run whose files a test draws."""
+    return train_settings.model_copy(update={"folds": FOLDS, "epochs": 4})
+
+
+def write_fold(run: Path, fold: int, epochs: int = 4, done: bool = True, tta: bool = True) -> None:
+    """The files of a fold that was trained for some epochs, and predicted where it is done."""
+    folder = run / f"fold{fold}"
+    folder.mkdir(parents=True)
+    steps = range(1, epochs + 1)
+    history = {"epoch": steps, "loss": [1 / n for n in steps], "seconds": 90.0}
+    pd.DataFrame(history).to_csv(folder / "history.csv", index=False)
+    if not done:
+        return
+    rng = np.random.default_rng(fold)
+    oof = pd.DataFrame({"image_name": [f"image{fold}_{i}" for i in range(PER_FOLD)]})
+    oof["target"] = [int(i % 5 == 0) for i in range(PER_FOLD)]
+    oof["group"] = oof["image_name"]
+    oof["logit"] = oof["target"] + rng.normal(size=PER_FOLD)
+    if tta:
+        oof["logit_tta"] = oof["logit"] + oof["target"]
+    oof.assign(fold=fold).to_csv(folder / "oof.csv", index=False)
+
+
+def measure(settings: TrainSettings, done: list[int]) -> RunMetrics:
+    """What metrics.json would say, but for the AUCs: their bootstrap takes seconds."""
+    auc = Estimate(value=0.81, low=0.7, high=0.9)
+    tta = Estimate(value=0.83, low=0.72, high=0.92) if settings.tta else None
+    one = {"images": PER_FOLD, "positives": 12, "auc": auc, "auc_tta": tta, "seconds": 360.0}
+    return RunMetrics(
+        folds_done=len(done),
+        folds=settings.folds,
+        by_fold=[FoldMetrics(fold=fold, epochs=4, **one) for fold in done],
+        **one | {name: one[name] * len(done) for name in ("images", "positives", "seconds")},
+    )
+
+
+def report(run: Path, settings: TrainSettings, *done: int) -> Page:
+    """The page of a run with these folds done, read again."""
+    open_run(run, settings)
+    note_environment(run, "GPU, 1 <A100>", "mixed_float16")
+    write_run_report(run, settings, measure(settings, list(done)))
+    return Page((run / REPORT).read_text(encoding="utf-8"))
+
+
+def test_training_writes_a_page_of_what_is_done(run: Path) -> None:
+    page = Page((run / REPORT).read_text(encoding="utf-8"))
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert f"AUC {metrics['auc']['value']:.3f}" in page.text
+    assert "1 of 2 folds" in page.text
+    assert f"tensorboard --logdir {run}" in page.text
+    assert page.tags["svg"] == 4
+    (session,) = json.loads((run / "environment.json").read_text())
+    assert page.tables[-1] == [list(session), list(session.values())]
+
+
+def test_the_table_has_each_fold_and_the_pool(drawn: TrainSettings, tmp_path: Path) -> None:
+    for fold in range(FOLDS):
+        write_fold(tmp_path / "run", fold)
+    page = report(tmp_path / "run", drawn, *range(FOLDS))
+    head, *folds, pooled = page.tables[0]
+    assert head[-4:] == ["AUC (95 % interval)", "AUC, 8 views", "Epochs", "Minutes"]
+    figures = ["0.810 (0.700 to 0.900)", "0.830 (0.720 to 0.920)"]
+    assert folds == [[str(fold), "60", "12", *figures, "4", "6.0"] for fold in range(FOLDS)]
+    assert pooled == ["pooled", "180", "36", *figures, "", "18.0"]
+    assert f"AUC {figures[0]}" in page.words
+    assert figures[1] in page.words
+    assert "3 of 3 folds" in page.text
+
+
+def test_a_fold_under_way_is_told_and_its_losses_are_drawn(
+    drawn: TrainSettings, tmp_path: Path
+) -> None:
+    write_fold(tmp_path / "run", 0)
+    write_fold(tmp_path / "run", 2, epochs=1, done=False)
+    page = report(tmp_path / "run", drawn, 0)
+    assert page.tables[0][2] == ["2", "", "", "not done yet", "", "1", "1.5"]
+    assert page.tables[0][3][:2] == ["pooled", "60"]
+    assert "1 of 3 folds" in page.text
+    assert page.words.count("fold 0") == 2  # losses and ROC curve
+    assert page.words.count("fold 2") == 1
+    assert "fold 1" not in page.words
+
+
+def test_a_run_of_single_views_tells_of_no_others(drawn: TrainSettings, tmp_path: Path) -> None:
+    write_fold(tmp_path / "run", 1, tta=False)
+    page = report(tmp_path / "run", drawn.model_copy(update={"tta": False}), 1)
+    assert "AUC, 8 views" not in page.tables[0][0]
+    assert "eight orientations" not in page.text
+    assert {len(row) for row in page.tables[0]} == {6}
+
+
+def test_settings_and_sessions_are_told_in_words(drawn: TrainSettings, tmp_path: Path) -> None:
+    write_fold(tmp_path / "run", 0)
+    (tmp_path / "run" / "environment.json").write_text('[{"python": "3.9", "devices": "none"}]')
+    told = {"extra_sources": ("isic2019", "<i>"), "freeze_epochs": 2}
+    page = report(tmp_path / "run", drawn.model_copy(update=told), 0)
+    words = [word for word in page.words if word]
+    for name, value in {
+        "backbone": "EfficientNetLite0",
+        "steps per epoch": "default",
+        "extra sources": "isic2019, <i>",
+        "omitted sources": "none",
+        "tta": "yes",
+    }.items():
+        assert words[words.index(name) + 1] == value
+    assert "name: warmup_decay, learning rate: 0.001" in page.text
+    assert "Until epoch 2 the last layer alone learned" in page.text
+    head, earlier, now = page.tables[-1]
+    assert earlier == ["3.9", "none"] + [""] * (len(head) - 2)
+    assert {"GPU, 1 <A100>", "mixed_float16"} <= set(now)
+
+
+@pytest.mark.parametrize("name", ["warmup_decay", "decay", "cyclic"])
+def test_every_schedule_is_drawn(drawn: TrainSettings, tmp_path: Path, name: str) -> None:
+    write_fold(tmp_path / "run", 0)
+    schedule = Schedule.model_validate({"name": name})
+    page = report(tmp_path / "run", drawn.model_copy(update={"schedule": schedule}), 0)
+    assert "learning rate" in page.words
+
+
+def test_the_page_needs_nothing_else(drawn: TrainSettings, tmp_path: Path) -> None:
+    write_fold(tmp_path / "run", 0)
+    page = report(tmp_path / "run", drawn, 0)
+    assert page.sources == []
+    assert not {"script", "link", "iframe", "img"} & set(page.tags)

@@ -1,0 +1,302 @@
+"""Photos -> data folders, on this machine's cores or on Apache Beam.
+
+First every photo is read once and cut for all folders, into pieces; then the rules on the pixels
+choose; then the shards are put together. A build that was killed goes on from its whole pieces and
+shards when the same command is given again.
+"""
+
+import hashlib
+import io
+import itertools
+import logging
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import pandas as pd
+from etils import epath
+from tqdm import tqdm
+
+from training.build.pieces import Piece, make_piece
+from training.build.rules import RULES, UNREADABLE, drop_by_content, drop_by_metadata, drop_shared
+from training.build.sources import Listing
+from training.data.cases import COLUMNS
+from training.data.fingerprints import find_swapped
+from training.data.folder import (
+    BUILD,
+    CASES,
+    DROPPED,
+    VOCABULARIES,
+    Begun,
+    Build,
+    BuildSettings,
+    Data,
+    describe_cases,
+    read_state,
+)
+from training.data.folds import assign_shards, require_whole_groups
+from training.data.tfrecords import encode_example, write_shard
+from training.errors import TrainingError, list_differences, warn
+from training.files import write_whole
+
+_log = logging.getLogger(__name__)
+
+_PIECE_IMAGES = 64  # some seconds of work, which is what a kill costs each process
+_INDEX_TEXT = ("image_name", "fault", "sha256", "phash")
+_CASES_COLUMNS = [
+    *(column for column in COLUMNS if column not in ("listed", "present")),
+    *("width", "height", "phash", "red_minus_blue", "shard"),
+]
+
+# Calls a function on each item and reports how many images are done. An item has `output`, the
+# path of the file that is there once it is done, and `images`, which the function gives, too.
+Runner = Callable[[Callable[[Any], int], Sequence[Any], Callable[[int], object]], None]
+
+
+class Shard(NamedTuple):
+    """One shard to write, and what it is to hold."""
+
+    output: str
+    members: pd.DataFrame  # rows of the table of cases with patient_code, blob, start, length
+
+    @property
+    def images(self) -> int:
+        """How many images it holds."""
+        return len(self.members)
+
+
+def build(
+    listing: Listing,
+    duplicates: Sequence[tuple[str, str]],
+    settings: Sequence[BuildSettings],
+    out: epath.Path,
+    *,
+    processes: int = 1,
+    beam: Runner | None = None,
+    apart: Sequence[Data] = (),
+    strict: bool = False,
+) -> dict[epath.Path, Build]:
+    """Build a data folder for each of `settings`, or finish what was begun there.
+
+    Args:
+        duplicates: pairs of names, see `selection.drop_by_metadata`.
+        settings: all alike but for size and crop. One is built in `out`, several in `out`/SIZE.
+        processes: that cut photos, where `beam` does not.
+        beam: runs all work elsewhere.
+        apart: data folders with which no patient, lesion or picture may be shared.
+        strict: makes every warning an error.
+
+    Returns:
+        What was built, by folder.
+
+    Raises:
+        TrainingError: a folder holds something else, the disk is full, a warning is fatal, or the
+            images that are left cannot be shared out.
+    """
+    warnings = warn(listing.warnings, strict)
+    folders = [out] if len(settings) == 1 else [out / str(one.size) for one in settings]
+    per_patient_site, seed = settings[0].per_patient_site, settings[0].seed
+    dropped = drop_by_metadata(listing.cases, duplicates, per_patient_site, seed)
+    listing_sha256 = _hash_listing(listing.cases, dropped)
+    begun = [Begun(settings=one, listing_sha256=listing_sha256) for one in settings]
+    finished = [_find_finished(*pair) for pair in zip(folders, begun, strict=True)]
+    if all(finished):
+        return {folder: one for folder, one in zip(folders, finished, strict=True) if one}
+    for folder, state in zip(folders, begun, strict=True):
+        _open_folder(folder, state)
+
+    cases = listing.cases.drop(index=dropped.index).sort_values("image_name", ignore_index=True)
+    squares = tuple((one.size, one.crop_fraction) for one in settings)
+    pieces = out / f".pieces-{_hash(repr(begun))[:12]}"
+    index = _cut(cases, squares, pieces, beam or partial(run_here, processes=processes))
+
+    cases, dropped_by_content = _choose(cases.merge(index, validate="one_to_one"), apart)
+    dropped = pd.concat([dropped, dropped_by_content])
+    warnings += warn(_list_faults(cases, dropped), strict)
+    _log.info("Sharing out %d images over %d shards", len(cases), settings[0].shards)
+    cases["shard"] = assign_shards(cases, settings[0].shards, seed)
+    require_whole_groups(cases, out)
+
+    builds = {}
+    for k, (folder, state) in enumerate(zip(folders, begun, strict=True)):
+        planned = _plan(cases, dropped, warnings, state)
+        members = cases.assign(start=cases[f"start{k}"], length=cases[f"length{k}"])
+        _write_folder(folder, planned, members, beam or run_here)
+        write_whole(folder / CASES, cases[_CASES_COLUMNS].to_csv(index=False))
+        write_whole(folder / DROPPED, dropped.to_csv(index=False))
+        write_whole(folder / BUILD, planned.model_dump_json(indent=2) + "\n")
+        builds[folder] = planned
+    for left in out.glob(".pieces-*"):
+        left.rmtree()
+    return builds
+
+
+def run_here(
+    function: Callable[[Any], int],
+    items: Sequence[Any],
+    report: Callable[[int], object],
+    processes: int = 1,
+) -> None:
+    """A `Runner` on this machine: in this process, or in several others."""
+    if processes == 1 or len(items) < 2:
+        for item in items:
+            report(function(item))
+        return
+    with multiprocessing.get_context("spawn").Pool(min(processes, len(items))) as pool:
+        for done in pool.imap_unordered(function, items):
+            report(done)
+
+
+def write_shard_of(shard: Shard) -> int:
+    """Put one shard together from the pieces, and give its number of records."""
+    write_shard(epath.Path(shard.output), _encode(shard.members))
+    return shard.images
+
+
+def _find_finished(folder: epath.Path, begun: Begun) -> Build | None:
+    if not folder.exists() or not any(folder.iterdir()):
+        return None
+    if not (folder / BUILD).exists():
+        raise TrainingError(
+            f"{folder} is not empty and holds no build. Choose another --out, or remove it."
+        )
+    found = read_state(folder)
+    if (found.settings, found.listing_sha256) != (begun.settings, begun.listing_sha256):
+        differing = list_differences(found.settings, begun.settings) or [
+            "other images, metadata or rules"
+        ]
+        raise TrainingError(
+            f"{folder} holds another build: {'; '.join(differing)}. Choose another --out."
+        )
+    return found if isinstance(found, Build) else None
+
+
+def _open_folder(folder: epath.Path, begun: Begun) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for torn in folder.glob(".partial-*"):
+        torn.unlink()
+    if not (folder / BUILD).exists():
+        write_whole(folder / BUILD, begun.model_dump_json(indent=2) + "\n")
+
+
+def _cut(
+    cases: pd.DataFrame, squares: tuple[tuple[int, float], ...], pieces: epath.Path, run: Runner
+) -> pd.DataFrame:
+    """Make the pieces that are missing, and those again that hold an unusable image.
+
+    Returns:
+        The index of all, one row per image: the columns of `cut.COLUMNS`, where its JPEGs lie, and
+        `blob`.
+    """
+    pieces.mkdir(parents=True, exist_ok=True)
+    todo, indexes = [], []
+    for number, start in enumerate(range(0, len(cases), _PIECE_IMAGES)):
+        part = cases[start : start + _PIECE_IMAGES]
+        index = pieces / f"{number:05d}.csv"
+        indexes.append(index)
+        if not index.exists() or (_read_piece(index)["fault"] != "").any():
+            todo.append(Piece(tuple(part["image_name"]), tuple(part["path"]), squares, str(index)))
+    left = sum(piece.images for piece in todo)
+    with tqdm(
+        desc="Cutting", total=len(cases), initial=len(cases) - left, unit=" images", mininterval=1
+    ) as progress:
+        run(make_piece, todo, progress.update)
+    return pd.concat(map(_read_piece, indexes))
+
+
+def _read_piece(index: epath.Path) -> pd.DataFrame:
+    text = io.StringIO(index.read_text(encoding="utf-8"))
+    rows = pd.read_csv(text, dtype=dict.fromkeys(_INDEX_TEXT, str))
+    blob = str(index.with_suffix(".blob"))
+    return rows.fillna(dict.fromkeys(_INDEX_TEXT, "")).assign(blob=blob)
+
+
+def _choose(cases: pd.DataFrame, apart: Sequence[Data]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What the rules on the pixels keep, with its groups joined, and what they drop."""
+    dropped, group = drop_by_content(cases)
+    cases = cases.assign(group=group).drop(index=dropped.index)
+    shared = drop_shared(cases, [(str(other.folder), other.cases) for other in apart])
+    kept = cases.drop(index=shared.index).astype({"width": "int64", "height": "int64"})
+    return kept, pd.concat([dropped, shared])
+
+
+def _list_faults(cases: pd.DataFrame, dropped: pd.DataFrame) -> list[str]:
+    faults = []
+    unreadable = dropped[dropped["rule"] == UNREADABLE]
+    if len(unreadable):
+        first = unreadable.iloc[0]
+        faults.append(
+            f"{first['path']}: {first['detail']} ({len(unreadable)} such images, listed in "
+            f"{DROPPED}). Replace the files and give the same command again, or go without them."
+        )
+    folders = cases["path"].map(lambda path: str(epath.Path(path).parent))
+    faults += [
+        f"{folder}: red and blue look swapped. Find out what wrote these files; a model that "
+        "trains on them learns the wrong colours."
+        for folder in find_swapped(cases["red_minus_blue"], folders)
+    ]
+    return faults
+
+
+def _plan(
+    cases: pd.DataFrame, dropped: pd.DataFrame, warnings: tuple[str, ...], begun: Begun
+) -> Build:
+    counts = cases["shard"].value_counts()
+    rules = dropped["rule"].value_counts()
+    return Build(
+        settings=begun.settings,
+        listing_sha256=begun.listing_sha256,
+        **describe_cases(cases[_CASES_COLUMNS]),
+        dropped={rule: int(rules[rule]) for rule in RULES if rule in rules},
+        warnings=warnings,
+        shard_names=tuple(f"train{k:02d}-{n}.tfrec" for k, n in sorted(counts.items())),
+        vocabularies=VOCABULARIES,
+    )
+
+
+def _write_folder(folder: epath.Path, planned: Build, cases: pd.DataFrame, run: Runner) -> None:
+    """Write the shards that are missing."""
+    state = Begun(**planned.model_dump(include=set(Begun.model_fields) - {"complete"}))
+    if read_state(folder) != state:
+        # Shards from before an unusable image was replaced would be of another sharing-out.
+        for stale in folder.glob("*.tfrec"):
+            stale.unlink()
+        write_whole(folder / BUILD, state.model_dump_json(indent=2) + "\n")
+    cases = cases.assign(patient_code=_factorize(cases["patient_id"]))
+    todo = [
+        Shard(str(folder / name), cases[cases["shard"] == k])
+        for k, name in enumerate(planned.shard_names)
+        if not (folder / name).exists()
+    ]
+    images = sum(shard.images for shard in todo)
+    with tqdm(
+        desc=f"Writing {folder}", total=len(cases), initial=len(cases) - images, unit=" images",
+        mininterval=1,
+    ) as progress:  # fmt: skip
+        run(write_shard_of, todo, progress.update)
+
+
+def _encode(members: pd.DataFrame) -> Iterator[bytes]:
+    for blob, cases in itertools.groupby(members.to_dict("records"), itemgetter("blob")):
+        with epath.Path(blob).open("rb") as file:
+            for case in cases:
+                file.seek(int(case["start"]))
+                yield encode_example(case, file.read(int(case["length"])))
+
+
+def _factorize(patient_ids: pd.Series) -> list[int]:
+    """Number of each patient in the order of appearance; -1 where the patient is not known."""
+    codes, _ = pd.factorize(patient_ids.mask(patient_ids == ""))
+    return list(codes)
+
+
+def _hash_listing(cases: pd.DataFrame, dropped: pd.DataFrame) -> str:
+    """SHA-256 of what is to be built, without paths: a moved archive is the same archive."""
+    table = cases.drop(columns=["path", "listed"]).assign(rule=dropped["rule"])
+    return _hash(table.to_csv(index=False))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

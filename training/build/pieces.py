@@ -1,0 +1,89 @@
+"""Source photos -> pieces: the JPEGs of some images' squares, and an index of them.
+
+A piece is what a build goes on from: `NAME.blob` holds JPEGs end to end, `NAME.csv` says what each
+image gave. Imports no TensorFlow: it runs in worker processes.
+"""
+
+import csv
+import hashlib
+import io
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from etils import epath
+
+from processing.image import ImageError, cut_squares
+from training.data.fingerprints import fingerprint
+from training.data.kaggle import read_record
+from training.errors import TrainingError
+from training.files import replacing, write_whole
+
+# Of one image: `fault` is why it is unusable, and then all else but its name is empty. `sha256` is
+# of the file; `start0`, `length0` are where the JPEG of the first square lies in the blob.
+COLUMNS = ("image_name", "fault", "width", "height", "sha256", "phash", "red_minus_blue")
+
+
+class Piece(NamedTuple):
+    """Some images to cut, and where to."""
+
+    image_names: tuple[str, ...]
+    paths: tuple[str, ...]
+    squares: tuple[tuple[int, float], ...]  # (size, crop_fraction) of each
+    output: str  # path of its index; that of its blob has another ending
+
+    @property
+    def images(self) -> int:
+        """How many images it holds."""
+        return len(self.paths)
+
+
+def make_piece(piece: Piece) -> int:
+    """Cut the images of `piece` and write it.
+
+    Returns:
+        How many images it holds.
+
+    Raises:
+        TrainingError: the disk is full.
+    """
+    rows = []
+    index = epath.Path(piece.output)
+    blob = bytearray()
+    for name, path in zip(piece.image_names, piece.paths, strict=True):
+        row, jpegs = _cut(path, piece.squares)
+        for k, jpeg in enumerate(jpegs):
+            row |= {f"start{k}": len(blob), f"length{k}": len(jpeg)}
+            blob += jpeg
+        rows.append({"image_name": name} | row)
+    with replacing(index.with_suffix(".blob")) as partial:
+        partial.write_bytes(bytes(blob))
+    write_whole(index, _format(rows, len(piece.squares)))
+    return piece.images
+
+
+def _cut(
+    path: str, squares: Sequence[tuple[int, float]]
+) -> tuple[dict[str, object], Sequence[bytes]]:
+    try:
+        data = read_record(path) if ".tfrec#" in path else epath.Path(path).read_bytes()
+        cuts, photo = cut_squares(data, squares)
+    except (ImageError, OSError, TrainingError) as error:
+        return {"fault": str(error)}, ()
+    found = fingerprint(photo)
+    row: dict[str, object] = {
+        "width": cuts[0].width,
+        "height": cuts[0].height,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "phash": found.phash,
+        "red_minus_blue": f"{found.red_minus_blue:.2f}",
+    }
+    return row, [cut.jpeg for cut in cuts]
+
+
+def _format(rows: Sequence[dict[str, object]], squares: int) -> str:
+    places = [f"{kind}{k}" for k in range(squares) for kind in ("start", "length")]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*COLUMNS, *places])
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

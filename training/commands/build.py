@@ -1,0 +1,191 @@
+"""`python -m training build`: its options, and what it prints."""
+
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from training.commands.options import DATA, FILE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from training.build.build import Runner
+
+_PRESETS = {"224": (224, 0.6), "384": (384, 0.5)}  # size, crop: the predecessor's two
+
+
+@click.command()
+@click.option("--isic2019", type=DATA, multiple=True, help="Folder in ISIC 2019's layout.")
+@click.option("--isic2020", type=DATA, multiple=True, help="Folder in ISIC 2020's layout.")
+@click.option("--csv", type=FILE, multiple=True, help="CSV file with image, target, ...")
+@click.option("--tfrecords", type=DATA, multiple=True, help="Folder of a public Kaggle set.")
+@click.option("--isic2019-csv", type=DATA, multiple=True, help="For --plan: needs no images.")
+@click.option("--isic2020-csv", type=DATA, multiple=True, help="For --plan: needs no images.")
+@click.option(
+    "--duplicates",
+    type=FILE,
+    multiple=True,
+    help="ISIC's list of duplicates; one in an ISIC 2020 folder is found.",
+)
+@click.option(
+    "--target",
+    type=click.Choice(["melanoma", "malignant"]),
+    default="melanoma",
+    show_default=True,
+    help="What is positive; malignant: melanoma, basal and squamous cell carcinoma.",
+)
+@click.option("--with-ak", is_flag=True, help="Actinic keratosis is malignant, too.")
+@click.option(
+    "--per-patient-site",
+    type=click.IntRange(1),
+    help="Keep at most so many benign images of one patient's body site.",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(list(_PRESETS)),
+    multiple=True,
+    help="224: the centre 60 % at 224 px; 384: the centre 50 % at 384 px.",
+)
+@click.option("--size", type=click.IntRange(32, 1024), help="Side of the square, pixels.")
+@click.option(
+    "--crop",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Side of the centre crop, of the shorter side.",
+)
+@click.option(
+    "--apart-from",
+    type=DATA,
+    multiple=True,
+    help="A data folder to share no patient or picture with.",
+)
+@click.option("--shards", type=click.IntRange(2), default=15, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the rules and shards.")
+@click.option("--out", type=DATA, help="The data folder to make or finish; of several, OUT/SIZE.")
+@click.option("--processes", type=click.IntRange(1), help="That cut photos; default: one a core.")
+@click.option("--strict", is_flag=True, help="Make every warning an error.")
+@click.option("--plan", is_flag=True, help="Print what would be kept; build nothing.")
+@click.option("--runner", help="Of Apache Beam: DirectRunner, DataflowRunner, ...")
+@click.option("--runner-option", multiple=True, help="NAME=VALUE for the runner.")
+def build(**options: Any) -> None:
+    """Cut images into TFRecord shards. Options that name a source can be repeated."""
+    _check_usage(options)
+    # Not sooner: worker processes import this module, and need none of it.
+    from training.build.rules import (
+        drop_by_metadata,
+        find_duplicates,
+        read_duplicates,
+    )
+    from training.build.sources import read_sources
+    from training.data.vocabulary import TARGETS
+    from training.errors import warn
+
+    isic2020 = [*options["isic2020"], *options["isic2020_csv"]]
+    listing = read_sources(
+        [*options["isic2019"], *options["isic2019_csv"]],
+        isic2020,
+        options["csv"],
+        options["tfrecords"],
+        TARGETS[_name_target(options)],
+        with_images=not (options["isic2019_csv"] or options["isic2020_csv"]),
+    )
+    duplicates = read_duplicates([*options["duplicates"], *find_duplicates(isic2020)])
+    if options["plan"]:
+        dropped = drop_by_metadata(
+            listing.cases, duplicates, options["per_patient_site"], options["seed"]
+        )
+        warn(listing.warnings, options["strict"])
+        click.echo(render_counts(listing.cases, dropped))
+        click.echo("Unreadable and duplicate pictures are found when the images are read.")
+        return
+
+    from training.build.build import build
+    from training.data.folder import BuildSettings, read_data, read_dropped
+
+    apart = [read_data(folder) for folder in options["apart_from"]]
+    settings = [
+        BuildSettings(
+            size=size,
+            crop_fraction=crop,
+            shards=options["shards"],
+            seed=options["seed"],
+            target=_name_target(options),
+            per_patient_site=options["per_patient_site"],
+            apart_from=tuple(data.build.cases_sha256 for data in apart),
+        )
+        for size, crop in _list_squares(options)
+    ]
+    folders = build(
+        listing,
+        duplicates,
+        settings,
+        options["out"],
+        processes=options["processes"] or os.cpu_count() or 1,
+        beam=_make_runner(options),
+        apart=apart,
+        strict=options["strict"],
+    )
+    click.echo(render_counts(listing.cases, read_dropped(next(iter(folders)))))
+    for folder, built in folders.items():
+        click.echo(
+            f"{folder}: {built.images} images, {built.positives} positive, {built.groups} patients "
+            f"or lesions, {len(built.shard_names)} shards of {built.settings.size} px"
+        )
+
+
+def _make_runner(options: dict[str, Any]) -> "Runner | None":
+    from training.build.beam import run_on_beam
+
+    if options["runner"] is None:
+        return None
+    return partial(run_on_beam, runner=options["runner"], options=options["runner_option"])
+
+
+def _check_usage(options: dict[str, Any]) -> None:
+    squares = _list_squares(options)
+    if (options["size"] is None) != (options["crop"] is None):
+        raise click.UsageError("--size and --crop go together.")
+    if len({size for size, _ in squares}) < len(squares):
+        raise click.UsageError("Two data sets of one size: build them in two folders.")
+    if options["with_ak"] and options["target"] != "malignant":
+        raise click.UsageError("--with-ak goes with --target malignant.")
+    if options["plan"]:
+        return
+    if options["isic2019_csv"] or options["isic2020_csv"]:
+        raise click.UsageError("--isic2019-csv and --isic2020-csv serve --plan alone.")
+    if options["out"] is None or not squares:
+        raise click.UsageError("Give --out, and --preset or --size with --crop.")
+    if options["runner_option"] and not options["runner"]:
+        raise click.UsageError("--runner-option goes with --runner.")
+
+
+def _list_squares(options: dict[str, Any]) -> list[tuple[int, float]]:
+    """Size and crop of each data folder that is asked for."""
+    own = [(options["size"], options["crop"])] if options["size"] else []
+    return [_PRESETS[name] for name in options["preset"]] + own
+
+
+def _name_target(options: dict[str, Any]) -> str:
+    name: str = options["target"]
+    return f"{name} with actinic keratosis" if options["with_ak"] else name
+
+
+def render_counts(listed: "pd.DataFrame", dropped: "pd.DataFrame") -> str:
+    """A table of images and positives of each source: listed, dropped by each rule, kept."""
+    from training.build.rules import RULES
+
+    rules = [rule for rule in RULES if (dropped["rule"] == rule).any()]
+    steps = {
+        "listed": listed,
+        **{f"- {rule}": dropped[dropped["rule"] == rule] for rule in rules},
+        "= kept": listed[~listed["image_name"].isin(dropped["image_name"])],
+    }
+    sources = list(dict.fromkeys(listed["source"]))
+    lines = [f"{'':26}" + "".join(f"{name:>21}" for name in [*sources, "all"])]
+    lines += [f"{'':26}" + f"{'images':>11}{'positive':>10}" * (len(sources) + 1)]
+    for step, table in steps.items():
+        parts = [table[table["source"] == source] for source in sources] + [table]
+        cells = [f"{len(part):>11,}{part['target'].sum():>10,}" for part in parts]
+        lines.append(f"{step:26}" + "".join(cells))
+    return "\n".join(lines)

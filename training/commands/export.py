@@ -1,0 +1,37 @@
+"""`python -m training export`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from etils import epath
+
+from training.commands.evaluate import print_figures
+from training.commands.options import FOLDER, served_options
+
+if TYPE_CHECKING:
+    from training.serving.graph import Precision
+
+
+@click.command()
+@served_options
+@click.option("--out", type=FOLDER, required=True, help="The bundle to make.")
+@click.option("--report", type=FOLDER, help="A folder for the report of evaluate, too.")
+def export(
+    run: Path,
+    test: tuple[epath.Path, ...],
+    precision: "Precision",
+    views: int,
+    out: Path,
+    report: Path | None,
+) -> None:
+    """Turn a run into a model bundle, with all that evaluate measures."""
+    from training.evaluate.report import INDEX, write_evaluation
+    from training.ship.export import export
+
+    bundle, evaluated = export(run, test, out, precision, views)
+    print_figures(evaluated.evaluation)
+    if report:
+        write_evaluation(evaluated, report)
+        click.echo(f"Wrote {report / INDEX}")
+    click.echo(f"{out}: version {bundle.manifest.version}")

@@ -1,0 +1,234 @@
+"""Options that several commands share. Those of a recipe are derived from `training.recipe`."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+from etils import epath
+from pydantic import BaseModel, ValidationError
+
+from training.errors import TrainingError, explain
+from training.recipe import (
+    Recipe,
+    Setting,
+    TrainSettings,
+    list_settings,
+    parse_strengths,
+)
+
+if TYPE_CHECKING:
+    from training.data.folder import Data
+
+DATA = click.Path(path_type=epath.Path, file_okay=False)  # also gs://
+FILE = click.Path(path_type=epath.Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+EXISTING_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
+
+_Command = Callable[..., None]
+_AUGMENT = "augment"
+_SHOWN_CHOICES = 5  # of more, the help names the kinds
+
+
+def _describe_values(setting: Setting) -> dict[str, Any]:
+    """The JSON schema of a setting's values, of which None is left out."""
+    part: type[BaseModel] = Recipe
+    for name in setting.path[:-1]:
+        annotation = part.model_fields[name].annotation
+        assert isinstance(annotation, type)
+        part = annotation
+    schema: dict[str, Any] = part.model_json_schema()["properties"][setting.path[-1]]
+    return schema.get("anyOf", [schema])[0]  # type: ignore[no-any-return]
+
+
+def _choose_type(schema: Mapping[str, Any]) -> click.ParamType[Any]:
+    if "enum" in schema:
+        return click.Choice(schema["enum"])
+    if schema["type"] == "string":
+        return click.STRING
+    is_integer = schema["type"] == "integer"
+    low, high = schema.get("minimum"), schema.get("maximum")
+    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    if low is high is above is below is None:
+        return click.INT if is_integer else click.FLOAT
+    bounds: dict[str, Any] = {
+        "min": above if low is None else low,
+        "max": below if high is None else high,
+        "min_open": above is not None,
+        "max_open": below is not None,
+    }
+    return click.IntRange(**bounds) if is_integer else click.FloatRange(**bounds)
+
+
+def _make_option(setting: Setting) -> Callable[[_Command], _Command]:
+    field, schema = setting.field, _describe_values(setting)
+    attributes: dict[str, Any] = {"help": field.description, "show_default": bool(field.default)}
+    name, flag = _name_parameter(setting), f"--{setting.option}"
+    if schema["type"] == "array":
+        return click.option(flag, name, multiple=True, **attributes)
+    # `0` is a default that is worth showing; None is not: its meaning stands in the help.
+    attributes |= {"default": field.default, "show_default": field.default is not None}
+    if schema["type"] == "boolean":
+        return click.option(f"{flag}/--no-{setting.option}", name, **attributes)
+    if len(schema.get("enum", ())) > _SHOWN_CHOICES:
+        attributes["metavar"] = "NAME"
+    return click.option(flag, name, type=_choose_type(schema), **attributes)
+
+
+def _name_parameter(setting: Setting) -> str:
+    """The name under which click passes the option's value on."""
+    return "__".join(setting.path)
+
+
+augment_option = click.option(
+    "--augment",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A strength of the augmentation, such as rotation_degrees=90; repeatable.",
+)
+data_option = click.option("--data", type=DATA, help="A data folder or a public Kaggle set.")
+run_option = click.option(
+    "--run", type=FOLDER, required=True, help="The run folder to make or resume."
+)
+resume_option = click.option(
+    "--resume", is_flag=True, help="Continue an existing run with its own settings."
+)
+only_fold_option = click.option(
+    "--only-fold", type=int, multiple=True, help="Train this fold alone; repeatable."
+)
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "mixed_float16", "mixed_bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="auto: float32 on CPUs, mixed on others.",
+)
+checkpoint_option = click.option(
+    "--checkpoint-minutes",
+    type=click.FloatRange(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Minutes between checkpoints; each epoch ends with one, too.",
+)
+
+
+def find_setting(option: str) -> Setting:
+    """The setting that an option of the command line sets."""
+    return next(each for each in list_settings() if each.option == option)
+
+
+def list_choices(option: str) -> list[str]:
+    """The values that an option accepts."""
+    choices: list[str] = _describe_values(find_setting(option))["enum"]
+    return choices
+
+
+def recipe_options(*left_out: str) -> Callable[[_Command], _Command]:
+    """Add an option for every setting of a recipe but those named."""
+    options: list[Callable[[_Command], _Command]] = [
+        *(
+            _make_option(each)
+            for each in list_settings()
+            if each.path[0] != "augmentation" and each.option not in left_out
+        ),
+        augment_option,
+    ]
+
+    def add(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+def read_given(context: click.Context, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The nested settings that were typed on the command line, without any defaults.
+
+    Args:
+        values: what click passed on for the options of `recipe_options`.
+
+    Raises:
+        TrainingError: `--augment` names no strength, or its value is out of range.
+    """
+    given: dict[str, Any] = {}
+    for name, value in values.items():
+        if context.get_parameter_source(name) == ParameterSource.DEFAULT:
+            continue
+        if name == _AUGMENT:
+            given["augmentation"] = parse_strengths(value)
+            continue
+        *above, last = name.split("__")
+        part = given
+        for each in above:
+            part = part.setdefault(each, {})
+        part[last] = value
+    return given
+
+
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings, of which a later layer replaces single values of those before it."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for name, value in layer.items():
+            nested = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
+            merged[name] = merge(merged[name], value) if nested else value
+    return merged
+
+
+def make_settings(
+    data: "Data", given: Mapping[str, Any], earlier: TrainSettings | None = None
+) -> TrainSettings:
+    """Settings of a run on `data`: those given, over those of `earlier` or else the defaults.
+
+    Raises:
+        TrainingError: a value is not accepted, or `weights` names a broken run.
+    """
+    from training.train.run import CONFIG, read_settings
+
+    merged = merge(earlier.model_dump() if earlier else {}, given)
+    if merged.get("size") is None:
+        merged["size"] = data.build.settings.size
+    if "weights" in given:
+        start = Path(given["weights"])
+        merged["weights_run"] = read_settings(start) if (start / CONFIG).exists() else None
+    merged |= {"data": str(data.folder), "data_sha256": data.build.cases_sha256}
+    try:
+        return TrainSettings.model_validate(merged)
+    except ValidationError as error:
+        raise TrainingError(explain(error, TrainSettings)) from error
+
+
+_SERVED = [
+    click.option("--run", type=EXISTING_FOLDER, required=True, help="A run, all folds finished."),
+    click.option(
+        "--test",
+        type=DATA,
+        multiple=True,
+        help="A data folder to report on, apart from the training data; repeatable.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["float32", "float16", "int8"]),
+        default="float32",
+        show_default=True,
+        help="Precision of the served graph; float16 and int8 only where they cost no AUC on "
+        "--test.",
+    ),
+    click.option(
+        "--views",
+        type=click.Choice(["1", "2", "4", "8"]),
+        default="1",
+        show_default=True,
+        callback=lambda _context, _option, value: int(value),
+        help="Orientations of a photo that are averaged.",
+    ),
+]
+
+
+def served_options(command: _Command) -> _Command:
+    """Add the options that decide what is served of a run."""
+    for option in reversed(_SERVED):
+        command = option(command)
+    return command

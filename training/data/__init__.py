@@ -1,0 +1,1 @@
+"""Cases, shards and batches: what every later stage reads."""

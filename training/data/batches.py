@@ -1,0 +1,242 @@
+"""TFRecord shards -> batches."""
+
+import io
+import os
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from etils import epath
+from PIL import Image
+
+from training.data.augment import augment_batch, draw_changes
+from training.data.folder import Data
+from training.data.tfrecords import decode_image, parse_example, read_examples
+from training.data.vocabulary import DIAGNOSES
+from training.errors import TrainingError
+from training.recipe import Augmentation
+
+# Encoded records held for shuffling: some 300 MB at 224 px, and all of a 12,000-image set.
+SHUFFLE_RECORDS = 16_384
+_EPOCHS_APART = 65_536  # seeds of the epochs of one fold, so that no two folds share an order
+
+
+class Feeding(NamedTuple):
+    """How training images become batches."""
+
+    size: int  # pixels; smaller than the data's: resized
+    batch_size: int  # over all devices
+    steps_per_epoch: int
+    epochs: int
+    augmentation: Augmentation
+    positive_weight: float
+    positives_repeated: int  # times a positive image is seen in an epoch
+    diagnosis: bool  # give the diagnosis, too
+    seed: int
+
+
+def count_examples(cases: pd.DataFrame, positives_repeated: int) -> tuple[int, int]:
+    """Positive and negative examples of one epoch."""
+    positives = int(cases["target"].sum())
+    return positives * positives_repeated, len(cases) - positives
+
+
+def make_training_dataset(
+    data: Data,
+    cases: pd.DataFrame,
+    feeding: Feeding,
+    *,
+    start: tuple[int, int] = (0, 0),
+    rows: slice = slice(None),
+) -> tf.data.Dataset:
+    """Batches of images (B, S, S, 3) float32 0..255, labels and weights, to the last epoch's end.
+
+    Labels and weights are those of the target, (B, 1) float32 and (B,) float32; with `diagnosis`
+    pairs of those and of the diagnosis, (B,) int64 and (B,) float32, 0 where it is not known.
+
+    Every epoch has its own order and its own draws, and the seed repeats them.
+
+    Args:
+        cases: those rows of the table of cases to train on.
+        start: epoch and step to go on from, with what a run from the beginning would see there.
+        rows: of each batch, what this process is to feed, where several processes train together.
+    """
+    labels = _Labels(cases)
+    first_epoch, first_step = start
+    examples = feeding.steps_per_epoch * feeding.batch_size
+    stream = None
+    for epoch in range(first_epoch, feeding.epochs):
+        seed = feeding.seed * _EPOCHS_APART + epoch
+        shards = np.random.default_rng(seed).permutation(sorted(set(cases["shard"])))
+        records = _choose(data, cases, shards, labels, feeding.positives_repeated)
+        # Keras looks at a first batch before it trains: that must not shuffle the rest anew.
+        shuffled = records.shuffle(SHUFFLE_RECORDS, seed, reshuffle_each_iteration=False)
+        shuffled = shuffled.take(examples)
+        stream = shuffled if stream is None else stream.concatenate(shuffled)
+    if stream is None:
+        raise ValueError(f"Epoch {first_epoch} of {feeding.epochs} is none to train.")
+    stream = stream.skip(first_step * feeding.batch_size)
+    first, last, _ = rows.indices(feeding.batch_size)
+    if last - first < feeding.batch_size:
+        stream = _take_rows(stream, first, last, feeding.batch_size)
+
+    def decode(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        parsed = parse_example(record)
+        return _decode(parsed, data.build.settings.size, feeding.size), labels.row(parsed)
+
+    def augment(batch: tuple[tf.Tensor, tf.Tensor], step: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        images, row = batch
+        seed = tf.stack([tf.constant(feeding.seed, tf.int64), step])
+        changes = draw_changes(feeding.batch_size, seed)[first:last]
+        return augment_batch(images, feeding.augmentation, changes), *labels.read(row, feeding)
+
+    batches = stream.map(decode, tf.data.AUTOTUNE, deterministic=True).batch(
+        last - first, drop_remainder=True
+    )
+    steps = tf.data.Dataset.counter(first_epoch * feeding.steps_per_epoch + first_step)
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = os.cpu_count() or 1  # not the operations' own
+    return (
+        tf.data.Dataset.zip((batches, steps))
+        .map(augment, tf.data.AUTOTUNE, deterministic=True)
+        .prefetch(tf.data.AUTOTUNE)
+        .with_options(options)
+    )
+
+
+class _Labels:
+    """What the table of cases says of a record; its own codes differ between public sets."""
+
+    def __init__(self, cases: pd.DataFrame) -> None:
+        self._rows = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(
+                tf.constant(cases["image_name"].to_list()), tf.range(len(cases), dtype=tf.int64)
+            ),
+            default_value=-1,
+        )
+        self._target = tf.constant(cases["target"].to_numpy(np.float32))
+        codes = {name: code for code, name in enumerate(DIAGNOSES)}
+        known = cases["diagnosis"].map(codes).fillna(-1)
+        self._diagnosis = tf.constant(known.to_numpy(np.int64))
+
+    def row(self, parsed: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Row of a record in the table; -1: it is not in there."""
+        return self._rows.lookup(parsed["image_name"])
+
+    def count(self, record: tf.Tensor, positives_repeated: int) -> tf.Tensor:
+        """Times that a record is to be seen in an epoch."""
+        row = self.row(parse_example(record))
+        repeated = tf.where(self._target[tf.maximum(row, 0)] > 0, positives_repeated, 1)
+        return tf.where(row < 0, tf.constant(0, tf.int64), tf.cast(repeated, tf.int64))
+
+    def read(self, row: tf.Tensor, feeding: Feeding) -> tuple[tf.Tensor, tf.Tensor]:
+        """Labels and weights of some rows (B,)."""
+        target = tf.gather(self._target, row)
+        weight = tf.where(target > 0, feeding.positive_weight, 1.0)
+        if not feeding.diagnosis:
+            return target[:, None], weight
+        diagnosis = tf.gather(self._diagnosis, row)
+        known = tf.cast(diagnosis >= 0, tf.float32)
+        return (target[:, None], tf.maximum(diagnosis, 0)), (weight, known)
+
+
+def choose_records(data: Data, cases: pd.DataFrame) -> tf.data.Dataset:
+    """Serialised records of some rows of the table of cases, in the order of the shards."""
+    return _choose(data, cases, sorted(set(cases["shard"])), _Labels(cases), 1)
+
+
+def _choose(
+    data: Data,
+    cases: pd.DataFrame,
+    shards: Iterable[int],
+    labels: _Labels,
+    positives_repeated: int,
+) -> tf.data.Dataset:
+    shards = list(shards)
+    records = read_records(data.shards(shards))
+    whole = len(cases) == data.cases["shard"].isin(shards).sum()
+    if whole and positives_repeated == 1:
+        return records
+    return records.flat_map(
+        lambda record: tf.data.Dataset.from_tensors(record).repeat(
+            labels.count(record, positives_repeated)
+        )
+    )
+
+
+def _take_rows(stream: tf.data.Dataset, first: int, last: int, batch_size: int) -> tf.data.Dataset:
+    """Of each `batch_size` records those at `first` to `last`, undecoded."""
+    return (
+        stream.enumerate()
+        .filter(lambda i, _: (i % batch_size >= first) & (i % batch_size < last))
+        .map(lambda _, record: record)
+    )
+
+
+def make_evaluation_dataset(
+    shards: Sequence[epath.Path], size: int, batch_size: int
+) -> tf.data.Dataset:
+    """All records once, in order: batches of `decode_records`."""
+    return decode_records(read_records(shards), size, batch_size)
+
+
+def decode_records(
+    records: tf.data.Dataset, size: int, batch_size: int, resized: int | None = None
+) -> tf.data.Dataset:
+    """Records in their order: batches of image (B, S, S, 3) uint8, target and image_name.
+
+    Args:
+        size: of their images, pixels.
+        resized: S, where it is another one.
+    """
+
+    def decode(record: tf.Tensor) -> dict[str, tf.Tensor]:
+        parsed = parse_example(record)
+        return {
+            "image": _decode(parsed, size, resized or size),
+            "target": tf.cast(parsed["target"], tf.float32)[None],
+            "image_name": parsed["image_name"],
+        }
+
+    return (
+        records.map(decode, tf.data.AUTOTUNE, deterministic=True)
+        .batch(batch_size)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def check_shards(shards: Sequence[epath.Path], size: int) -> None:
+    """Look at the first record of each shard, so that a wrong file fails before hours of work.
+
+    Raises:
+        TrainingError: a shard is missing, empty, damaged, of another schema or another size.
+    """
+    for shard in shards:
+        record = next(read_examples(shard, "image"), None)
+        if record is None:
+            raise TrainingError(f"{shard} has no records. Build the data set again.")
+        try:
+            with Image.open(io.BytesIO(record["image"])) as image:
+                found = image.size
+        except OSError as error:
+            raise TrainingError(f"{shard}: {error} Build the data set again.") from error
+        if found != (size, size):
+            raise TrainingError(
+                f"{shard}: its images are {found[0]}x{found[1]}, but build.json says {size}. "
+                "This shard is of another data set: build this one again."
+            )
+
+
+def read_records(shards: Sequence[epath.Path]) -> tf.data.Dataset:
+    """Serialised records of some shards, one shard after the other."""
+    return tf.data.TFRecordDataset([str(shard) for shard in shards])
+
+
+def _decode(parsed: dict[str, tf.Tensor], size: int, resized: int) -> tf.Tensor:
+    image = decode_image(parsed["image"], size)
+    if resized == size:
+        return image
+    smaller = tf.image.resize(image, (resized, resized), "bicubic", antialias=True)
+    return tf.cast(tf.round(tf.clip_by_value(smaller, 0.0, 255.0)), tf.uint8)

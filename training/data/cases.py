@@ -1,0 +1,121 @@
+"""The table of cases: one row per image, its cells checked and in the words of all sources."""
+
+import io
+
+import numpy as np
+import pandas as pd
+from etils import epath
+
+from training.data.vocabulary import DIAGNOSES, SEXES, SITES, Target
+from training.errors import TrainingError
+
+COLUMNS = [
+    "image_name", "path", "source", "patient_id", "lesion_id", "sex", "age_approx", "anatom_site",
+    "diagnosis", "target", "group", "listed", "present",
+]  # fmt: skip
+_DIAGNOSES = {diagnosis: diagnosis for diagnosis in DIAGNOSES} | {"unknown": ""}
+_SEXES = {sex: sex for sex in SEXES}
+# ISIC 2020 has one torso only.
+_SITES = {site: site for site in SITES} | {
+    "anterior torso": "torso",
+    "posterior torso": "torso",
+    "lateral torso": "torso",
+}
+
+
+def read_table(path: epath.Path, columns: list[str]) -> pd.DataFrame:
+    """Read a CSV file of images, as `read_cells` does.
+
+    Raises:
+        TrainingError: not a CSV file, one of `columns` is missing, or there are no rows.
+    """
+    table = read_cells(path)
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise TrainingError(
+            f"{path}: column {', '.join(missing)} is missing. Found: {', '.join(table.columns)}"
+        )
+    if table.empty:
+        raise TrainingError(f"{path} has no rows.")
+    return table
+
+
+def read_cells(path: epath.Path) -> pd.DataFrame:
+    """Read a CSV file: cells are text, missing ones ""; the index is the line in the file.
+
+    Raises:
+        TrainingError: not a CSV file.
+    """
+    try:
+        file = io.BytesIO(path.read_bytes())
+        table = pd.read_csv(file, dtype=str, na_filter=False, skip_blank_lines=False)
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{path} cannot be read as CSV: {error}") from error
+    if not isinstance(table.index, pd.RangeIndex):  # pandas then takes the first as row names
+        raise TrainingError(f"{path}, line 2 has more cells than line 1 has columns.")
+    table.index = pd.RangeIndex(2, len(table) + 2)  # the header is line 1
+    return table[(table != "").any(axis=1)]
+
+
+def make_cases(file: epath.Path, target: Target, **columns: pd.Series) -> pd.DataFrame:
+    """Check and translate the columns of one CSV file into `COLUMNS`, in their order.
+
+    Args:
+        file: the CSV file, for messages.
+        target: which diagnoses count as 1.
+        columns: text of `image_name, path, source, patient_id, lesion_id, sex, age_approx,
+            anatom_site, diagnosis`; their common index is the line in `file`, their names are its
+            own.
+
+    Raises:
+        TrainingError: a cell is not of the vocabulary, an age is no number, a name is empty.
+    """
+    names, patients, lesions = (columns[key] for key in ("image_name", "patient_id", "lesion_id"))
+    require(names != "", names, file, "the name of an image")
+    cases = pd.DataFrame(columns).assign(
+        sex=_translate(columns["sex"], _SEXES, file),
+        age_approx=_parse_ages(columns["age_approx"], file),
+        anatom_site=_translate(columns["anatom_site"], _SITES, file),
+        diagnosis=_translate(columns["diagnosis"], _DIAGNOSES, file),
+        target=lambda cases: cases["diagnosis"].isin(target.diagnoses).astype("int64"),
+        group=np.where(patients != "", patients, np.where(lesions != "", lesions, names)),
+        listed=name_lines(file, names.index),
+        present=True,
+    )
+    return cases[COLUMNS].reset_index(drop=True)
+
+
+def name_lines(path: epath.Path, lines: pd.Index) -> list[str]:
+    """Where each row stands, in words."""
+    return [f"{path}, line {line}" for line in lines]
+
+
+def require(good: pd.Series, values: pd.Series, path: epath.Path, expected: str) -> None:
+    """Name the first of `values`, whose index is the line in `path`, that is not `good`.
+
+    Raises:
+        TrainingError: there is one.
+    """
+    bad = values[~good.to_numpy()]
+    if len(bad):
+        raise TrainingError(
+            f"{path}, line {bad.index[0]}: {values.name} {bad.iloc[0]!r} should be {expected} "
+            f"({len(bad)} such rows)."
+        )
+
+
+def _translate(values: pd.Series, vocabulary: dict[str, str], path: epath.Path) -> pd.Series:
+    translated = values.map(vocabulary | {"": ""})
+    require(translated.notna(), values, path, f"one of {', '.join(vocabulary)} or empty")
+    return translated
+
+
+def _parse_ages(values: pd.Series, path: epath.Path) -> pd.Series:
+    ages = pd.to_numeric(values, errors="coerce").astype("float64")
+    require((values == "") | ages.between(0, 120), values, path, "years, 0 to 120, or empty")
+    return ages
+
+
+def strip_name(names: pd.Series) -> pd.Series:
+    """Names as ISIC's own archive has them: the challenge of 2019 added an ending to some."""
+    return names.str.removesuffix("_downsampled")

@@ -1,0 +1,177 @@
+"""A data folder: what `build` leaves, and what training, export, audit and inspect read.
+
+It holds `train%02d-%d.tfrec` (shard, number of records), `cases.csv`, `dropped.csv` and
+`build.json`. One of the public Kaggle sets, which hold records alone, is read in its place.
+"""
+
+import hashlib
+import io
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, NamedTuple
+
+import pandas as pd
+from etils import epath
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from training.data.folds import require_whole_groups
+from training.data.kaggle import find_shards, read_kaggle, read_record
+from training.data.vocabulary import DIAGNOSES, SEXES, SITES, TARGETS
+from training.errors import TrainingError
+
+CASES, DROPPED, BUILD = "cases.csv", "dropped.csv", "build.json"
+VOCABULARIES = {"sex": SEXES, "anatom_site": SITES, "diagnosis": DIAGNOSES}
+_TEXT = ("image_name", "path", "source", "patient_id", "lesion_id", "sex", "anatom_site",
+         "diagnosis", "group", "phash", "rule", "detail")  # fmt: skip
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BuildSettings(_Record):
+    """What decides the bytes of a data set, beside its sources."""
+
+    size: Annotated[int, Field(ge=32, le=1024)]
+    crop_fraction: Annotated[float, Field(gt=0, le=1)]
+    shards: Annotated[int, Field(ge=2)]
+    seed: int
+    target: str = "melanoma"  # one of TARGETS
+    per_patient_site: Annotated[int, Field(ge=1)] | None = None
+    apart_from: tuple[str, ...] = ()  # cases_sha256 of the data folders to share nothing with
+
+
+class Begun(_Record):
+    """build.json of a folder that is not finished."""
+
+    settings: BuildSettings
+    listing_sha256: str  # of the table of cases as the sources list them
+    cases_sha256: str = ""  # of those that are kept, once the shards are being written
+    complete: Literal[False] = False
+
+
+class Build(_Record):
+    """build.json of a finished folder."""
+
+    settings: BuildSettings
+    listing_sha256: str
+    cases_sha256: str  # of cases.csv without its paths: which images, targets, groups and shards
+    complete: Literal[True] = True
+    sources: dict[str, int]  # images of each
+    images: int
+    positives: int
+    groups: int
+    dropped: dict[str, int]  # images by rule
+    warnings: tuple[str, ...]
+    shard_names: tuple[str, ...]
+    vocabularies: dict[str, tuple[str, ...]]
+    fingerprint_version: Literal[1] = 1  # of phash: those of other versions cannot be compared
+
+
+class Data(NamedTuple):
+    """A data folder, read."""
+
+    folder: epath.Path
+    build: Build
+    cases: pd.DataFrame  # in the order of their names
+
+    def shards(self, numbers: Iterable[int] | None = None) -> list[epath.Path]:
+        """Paths of the shards `numbers`, or of all."""
+        names = self.build.shard_names
+        return [self.folder / names[k] for k in (range(len(names)) if numbers is None else numbers)]
+
+
+def read_data(folder: epath.Path) -> Data:
+    """Read a finished data folder, or a public Kaggle set.
+
+    Raises:
+        TrainingError: it is neither, unfinished or damaged, or leaks: a group is in two shards.
+    """
+    if not (folder / BUILD).exists() and find_shards(folder):
+        return _read_kaggle(folder)
+    found = read_state(folder)
+    if isinstance(found, Begun):
+        raise TrainingError(f"{folder} is an unfinished build: run its build command again.")
+    cases = _read_csv(folder / CASES)
+    if hash_cases(cases) != found.cases_sha256:
+        raise TrainingError(f"{folder / CASES} was changed since it was built. Build it again.")
+    require_whole_groups(cases, folder)
+    return Data(folder, found, cases)
+
+
+def read_state(folder: epath.Path) -> Begun | Build:
+    """Read a folder's build.json, finished or not.
+
+    Raises:
+        TrainingError: it cannot be read.
+    """
+    try:
+        return _STATE.validate_json((folder / BUILD).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise TrainingError(
+            f"{folder} is not a data folder: {BUILD} cannot be read. Make one with "
+            "python -m training build."
+        ) from error
+
+
+def read_dropped(folder: epath.Path) -> pd.DataFrame:
+    """What the build dropped: columns image_name, path, source, target, rule, detail."""
+    return _read_csv(folder / DROPPED)
+
+
+def describe_cases(cases: pd.DataFrame) -> dict[str, Any]:
+    """What build.json says of the table of cases: these fields of `Build`."""
+    return {
+        "cases_sha256": hash_cases(cases),
+        "sources": {str(name): int(n) for name, n in cases["source"].value_counts().items()},
+        "images": len(cases),
+        "positives": int(cases["target"].sum()),
+        "groups": cases["group"].nunique(),
+    }
+
+
+def hash_cases(cases: pd.DataFrame) -> str:
+    """SHA-256 of a table of cases. Not of its paths: a data set that was moved is the same."""
+    return hashlib.sha256(cases.drop(columns="path").to_csv(index=False).encode()).hexdigest()
+
+
+def _read_kaggle(folder: epath.Path) -> Data:
+    cases, _ = read_kaggle(folder, TARGETS["melanoma"])
+    cases = cases.drop(columns=["listed", "present"]).assign(phash="", red_minus_blue=float("nan"))
+    cases = cases.sort_values("image_name", ignore_index=True)
+    require_whole_groups(cases, folder)
+    try:
+        with Image.open(io.BytesIO(read_record(cases["path"][0]))) as image:
+            size = image.size
+    except OSError as error:
+        raise TrainingError(f"{cases['path'][0]} holds no image that can be read.") from error
+    if size[0] != size[1]:
+        raise TrainingError(
+            f"{folder} holds images of {size[0]}x{size[1]}, not squares. Make squares of them: "
+            "python -m training build --tfrecords."
+        )
+    shards = find_shards(folder)
+    # Its makers resized whole squares, as far as they say: crop 1.0.
+    settings = BuildSettings(size=size[0], crop_fraction=1.0, shards=len(shards), seed=0)
+    build = Build(
+        settings=settings,
+        listing_sha256="",
+        **describe_cases(cases),
+        dropped={},
+        warnings=(),
+        shard_names=tuple(shard.name for shard in shards),
+        vocabularies={},
+    )
+    return Data(folder, build, cases)
+
+
+def _read_csv(path: epath.Path) -> pd.DataFrame:
+    try:
+        text = io.StringIO(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TrainingError(f"{path} cannot be read: {error}. Build the data set again.") from error
+    table = pd.read_csv(text, dtype=dict.fromkeys(_TEXT, str))
+    return table.fillna(dict.fromkeys(_TEXT, ""))
+
+
+_STATE: TypeAdapter[Begun | Build] = TypeAdapter(Begun | Build)

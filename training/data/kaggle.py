@@ -1,0 +1,160 @@
+"""The public TFRecord sets on Kaggle (melanoma-384x384, isic2019-384x384 and their like) as cases.
+
+Worker processes import this module, so that TensorFlow is imported only where it is called.
+"""
+
+import io
+import re
+
+import numpy as np
+import pandas as pd
+from etils import epath
+
+from training.data.cases import COLUMNS
+from training.data.vocabulary import Target
+from training.errors import TrainingError
+
+_HEADER_BYTES, _FOOTER_BYTES = 12, 4  # length and its checksum, record, its checksum
+_REMEDY = "Download the file again."
+
+
+def find_shards(folder: epath.Path) -> list[epath.Path]:
+    """A public set's files of training records, in the order of their names."""
+    return sorted(folder.glob("train*.tfrec"))
+
+
+def read_kaggle(folder: epath.Path, target: Target) -> tuple[pd.DataFrame, list[str]]:
+    """Read the cases of a public set, without its images.
+
+    Returns:
+        The table of cases and, of the source photo, `width, height` (-1 where not known), and
+        `shard` (the number of the file). `path` is `FILE#BYTEOFFSET`, for `read_record`. Sex, site
+        and diagnosis are "": their codes differ from set to set. And a warning of patients in two
+        files.
+
+    Raises:
+        TrainingError: no such set, a file is damaged or of another schema, or `target` is not
+            melanoma.
+    """
+    if target.name != "melanoma":
+        raise TrainingError(
+            f"{folder}: the target of a public set is melanoma, and its records name no diagnosis "
+            f"that could tell {target.name!r}. Leave the set out, or build with --target melanoma."
+        )
+    shards = find_shards(folder)
+    if not shards:
+        raise TrainingError(f"{folder} holds no train*.tfrec. Name the folder that does.")
+    name = epath.Path(folder).resolve().name
+    records = [_scan(shard).assign(shard=number) for number, shard in enumerate(shards)]
+    cases = pd.concat(records, ignore_index=True)
+    known = cases["patient_id"] >= 0
+    patients = (f"{name}:" + cases["patient_id"].astype(str)).where(known, "")
+    cases = cases.assign(
+        **dict.fromkeys(("lesion_id", "sex", "anatom_site", "diagnosis"), ""),
+        source=name,
+        patient_id=patients,
+        age_approx=cases["age_approx"].where(cases["age_approx"].between(0, 120)).astype("float64"),
+        group=patients.where(known, cases["image_name"]),
+        present=True,
+    )
+    return cases[[*COLUMNS, "width", "height", "shard"]], _warn_of_torn_patients(cases, shards)
+
+
+def read_record(path: str) -> bytes:
+    """Read the JPEG of the record at `path`, FILE#BYTEOFFSET.
+
+    Raises:
+        TrainingError: no record starts there, or it holds no image.
+    """
+    import tensorflow as tf
+
+    from training.data.tfrecords import FEATURES
+
+    file, _, offset = path.rpartition("#")
+    try:
+        with epath.Path(file).open("rb") as stream:
+            end = stream.seek(0, io.SEEK_END)
+            stream.seek(int(offset))
+            length = int.from_bytes(stream.read(_HEADER_BYTES)[:8], "little")
+            # A damaged length must not ask for more memory than the file could fill.
+            record = stream.read(min(length, end))
+        parsed = tf.io.parse_single_example(record, {"image": FEATURES["image"]})
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise TrainingError(
+            f"{path}: no record with an image starts here. The file is damaged or has changed. "
+            f"{_REMEDY}"
+        ) from error
+    jpeg: bytes = parsed["image"].numpy()
+    return jpeg
+
+
+def _scan(shard: epath.Path) -> pd.DataFrame:
+    """One row per record; TensorFlow checks the checksums and lets go of the images."""
+    import tensorflow as tf
+
+    from training.data.tfrecords import FEATURES
+
+    # With a default, so that it can be told which of them a record lacks.
+    needed = dict.fromkeys(("image", "image_name"), tf.io.FixedLenFeature([], tf.string, ""))
+
+    def describe(record: tf.Tensor) -> dict[str, tf.Tensor]:
+        parsed: dict[str, tf.Tensor] = tf.io.parse_single_example(record, FEATURES | needed)
+        image_bytes = tf.strings.length(parsed.pop("image"))
+        return {**parsed, "image_bytes": image_bytes, "record_bytes": tf.strings.length(record)}
+
+    rows = []
+    try:
+        for row in tf.data.TFRecordDataset(str(shard)).map(describe).as_numpy_iterator():
+            rows.append(row)
+    # TensorFlow fails to put some bytes into its own message: UnicodeDecodeError, a ValueError.
+    except (ValueError, tf.errors.OpError) as error:
+        raise TrainingError(
+            f"{shard}, record {len(rows) + 1}: the file is damaged or of another schema. {_REMEDY}"
+        ) from error
+    _require_count(shard, len(rows))
+    records = pd.DataFrame(rows)
+    _require_keys(shard, records)
+    framed = records["record_bytes"].to_numpy("int64") + _HEADER_BYTES + _FOOTER_BYTES
+    offsets = np.cumsum(framed) - framed
+    return records.assign(
+        image_name=records["image_name"].str.decode("utf-8", "replace"),
+        path=[f"{shard}#{offset}" for offset in offsets],
+        listed=[f"{shard}, record {number}" for number in range(1, len(records) + 1)],
+    )
+
+
+def _require_count(shard: epath.Path, count: int) -> None:
+    named = re.search(r"-(\d+)\.tfrec$", shard.name)
+    if named and int(named[1]) != count:
+        raise TrainingError(
+            f"{shard} holds {count} records, its name says {int(named[1])}. {_REMEDY}"
+        )
+    if count == 0:
+        raise TrainingError(f"{shard} holds no records. {_REMEDY}")
+
+
+def _require_keys(shard: epath.Path, records: pd.DataFrame) -> None:
+    for key, good in (
+        ("image", records["image_bytes"] > 0),
+        ("image_name", records["image_name"] != b""),
+        ("target of 0 or 1", records["target"].isin([0, 1])),
+    ):
+        if not good.all():
+            raise TrainingError(
+                f"{shard}, record {good.argmin() + 1} has no {key} ({(~good).sum()} such "
+                "records). Training needs them: leave this set out."
+            )
+
+
+def _warn_of_torn_patients(cases: pd.DataFrame, shards: list[epath.Path]) -> list[str]:
+    homes = cases.loc[cases["patient_id"] != "", ["patient_id", "shard"]].drop_duplicates()
+    torn = homes[homes["patient_id"].duplicated(keep=False)]
+    if torn.empty:
+        return []
+    patient = torn["patient_id"].iloc[0]
+    one, other = (shards[n].name for n in torn.loc[torn["patient_id"] == patient, "shard"][:2])
+    return [
+        f"{shards[0].parent}: patient {patient} is in {one} and in {other} "
+        f"({torn['patient_id'].nunique()} such patients), so folds of these files leak. "
+        "Build a data folder from the set: it keeps a patient in one file."
+    ]

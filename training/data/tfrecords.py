@@ -1,0 +1,103 @@
+"""The one schema of our TFRecords: keys and dtypes of the public Kaggle melanoma sets.
+
+`image` is a JPEG of the cut square. Codes are positions in the vocabularies of
+`training.vocabulary`; -1 is missing. `source` and `group` are ours.
+"""
+
+import math
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import Any
+
+import tensorflow as tf
+from etils import epath
+
+from training.data.vocabulary import DIAGNOSES, SEXES, SITES
+from training.errors import TrainingError
+from training.files import replacing
+
+_BYTES = tf.io.FixedLenFeature([], tf.string)
+_INT_OR_MISSING = tf.io.FixedLenFeature([], tf.int64, default_value=-1)
+FEATURES = {
+    "image": _BYTES,
+    "image_name": _BYTES,
+    **dict.fromkeys(
+        (
+            "patient_id", "sex", "age_approx", "anatom_site_general_challenge", "diagnosis",
+            "target", "width", "height",
+        ),
+        _INT_OR_MISSING,
+    ),
+    "source": tf.io.FixedLenFeature([], tf.string, default_value=""),
+    "group": tf.io.FixedLenFeature([], tf.string, default_value=""),
+}  # fmt: skip
+
+
+def encode_example(case: Mapping[Hashable, Any], jpeg: bytes) -> bytes:
+    """Serialise one row of the table of cases and the JPEG of its square."""
+    age = case["age_approx"]
+    features = {
+        "image": _bytes(jpeg),
+        "image_name": _bytes(case["image_name"].encode()),
+        "patient_id": _int(case["patient_code"]),
+        "sex": _int(_code(case["sex"], SEXES)),
+        "age_approx": _int(-1 if math.isnan(age) else age),
+        "anatom_site_general_challenge": _int(_code(case["anatom_site"], SITES)),
+        "diagnosis": _int(_code(case["diagnosis"], DIAGNOSES)),
+        "target": _int(case["target"]),
+        "width": _int(case["width"]),
+        "height": _int(case["height"]),
+        "source": _bytes(case["source"].encode()),
+        "group": _bytes(case["group"].encode()),
+    }
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    serialized: bytes = example.SerializeToString(deterministic=True)
+    return serialized
+
+
+def write_shard(path: epath.Path, examples: Iterable[bytes]) -> None:
+    """Write serialised examples to `path`: under a temporary name, then renamed."""
+    with replacing(path) as partial, tf.io.TFRecordWriter(str(partial)) as writer:
+        for example in examples:
+            writer.write(example)
+
+
+def read_examples(shard: epath.Path, *keys: str) -> Iterator[dict[str, Any]]:
+    """The records of a shard in their order: the values of `keys` as NumPy has them.
+
+    Raises:
+        TrainingError: the shard is missing or damaged.
+    """
+
+    def pick(record: tf.Tensor) -> dict[str, tf.Tensor]:
+        parsed = parse_example(record)
+        return {key: parsed[key] for key in keys}
+
+    try:
+        yield from tf.data.TFRecordDataset(str(shard)).map(pick).as_numpy_iterator()
+    except tf.errors.OpError as error:
+        raise TrainingError(f"{shard}: {error.message} Build the data set again.") from error
+
+
+def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Parse one record into scalars of `FEATURES`; `image` is still a JPEG."""
+    parsed: dict[str, tf.Tensor] = tf.io.parse_single_example(serialized, FEATURES)
+    return parsed
+
+
+def decode_image(jpeg: tf.Tensor, size: int) -> tf.Tensor:
+    """JPEG bytes -> (S, S, 3) uint8, the same pixels as Pillow's decoder gives."""
+    # TensorFlow's default IDCT is fast and off by up to 3 of 255.
+    image = tf.io.decode_jpeg(jpeg, channels=3, dct_method="INTEGER_ACCURATE")
+    return tf.ensure_shape(image, (size, size, 3))
+
+
+def _code(value: str, vocabulary: tuple[str, ...]) -> int:
+    return vocabulary.index(value) if value else -1
+
+
+def _bytes(value: bytes) -> tf.train.Feature:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+
+def _int(value: float) -> tf.train.Feature:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=[int(value)]))

@@ -1,0 +1,68 @@
+"""A comparison of runs as one HTML page: the differences and the areas as plots, and the table."""
+
+from collections.abc import Sequence
+
+from etils import epath
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from processing.bundle import Estimate
+from training.evaluate.comparison import BETTER, WORSE, Comparison, describe, make_table
+from training.metrics.intervals import Difference
+from training.pages import INK, OTHER, POSITIVE, STYLE, render_figure, write_page
+
+_COLOURS = {BETTER: OTHER, WORSE: POSITIVE}  # of the verdicts; the others are in the ink's
+_WIDTH = 3.8  # inches of 96 pixels
+
+
+def write_comparison_page(comparison: Comparison, out: epath.Path) -> None:
+    """Write the page. It needs no other file and no script.
+
+    Raises:
+        TrainingError: the disk is full.
+    """
+    head, *rows = make_table(comparison)
+    with rc_context(STYLE):
+        plots = {
+            f"Difference from {comparison.reference}": _draw(
+                comparison, [row.difference for row in comparison.rows], zero=True
+            ),
+            "AUC": _draw(comparison, [row.auc for row in comparison.rows]),
+        }
+        charts = {title: render_figure(figure, title) for title, figure in plots.items()}
+    write_page(
+        "comparison.html",
+        out,
+        reference=comparison.reference,
+        sentences=describe(comparison),
+        price=comparison.price,
+        colours=_COLOURS,
+        charts=charts,
+        head=head,
+        rows=rows,
+    )
+
+
+def _draw(
+    comparison: Comparison,
+    measured: Sequence[Estimate | Difference | None],
+    zero: bool = False,
+) -> Figure:
+    """A dot with its interval for each row, the first at the top."""
+    figure = Figure(figsize=(_WIDTH, 0.5 + 0.22 * len(measured)), layout="constrained")
+    axes = figure.subplots()
+    for y, (row, each) in enumerate(zip(comparison.rows, measured, strict=True)):
+        colour = _COLOURS.get(row.verdict, INK)
+        if each is None:  # the reference
+            axes.plot(0, y, "D", color=INK, markersize=4)
+            continue
+        axes.plot([each.low, each.high], [y, y], color=colour, linewidth=1.5)
+        axes.plot(each.value, y, "o", color=colour, markersize=5)
+    if zero:
+        axes.axvline(0, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+    axes.set_yticks(range(len(measured)), [row.combination.name for row in comparison.rows])
+    axes.tick_params(axis="y", length=0)
+    axes.locator_params(axis="x", nbins=3)  # the names leave half of the width
+    axes.set_ylim(len(measured) - 0.4, -0.6)
+    axes.spines["left"].set_visible(False)
+    return figure

@@ -1,0 +1,268 @@
+"""How well predictions tell positives from others: all figures of a report, with intervals."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from scipy.special import expit
+
+from processing.bundle import Estimate, OperatingPoint
+from training.errors import TrainingError
+from training.inspect.shortcuts import Shortcut, measure_shortcuts
+from training.metrics.intervals import auc, bootstrap, proportion, sensitivity, specificity
+from training.metrics.ranking import Ranking
+
+SENSITIVITIES = SPECIFICITIES = (0.80, 0.90, 0.95)
+# Of melanoma among the lesions that are looked at: few of a whole population's, more of those that
+# a doctor refers. A set of images has its own, so that predictive values on it mean nothing.
+PREVALENCES = (0.01, 0.05, 0.20)
+_BINS = 10  # of the calibration error, each of as many images
+_ECE = "calibration error"
+_AGE_BANDS = {"under 30": 0, "30 to 49": 30, "50 to 69": 50, "70 and over": 70}  # from years
+_SIDES = {"under 500 px": 0, "500 to 999 px": 500, "1000 px and over": 1000}
+_FEWEST = 5  # images of each class, for a figure of a subgroup
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AtThreshold(_Part):
+    """What a threshold, chosen elsewhere, gives here."""
+
+    operating_point: str
+    threshold: float
+    sensitivity: Estimate
+    specificity: Estimate
+
+
+class PredictiveValues(_Part):
+    """Of the threshold in force, were the positives as frequent as `prevalence`."""
+
+    prevalence: float
+    positive: Estimate | None  # of those called malignant, the part that is; None: none is
+    negative: Estimate | None  # of those called benign, the part that is
+
+
+class Subgroup(_Part):
+    """A part of the images; figures are None where they are too few."""
+
+    by: str
+    name: str
+    images: int
+    positives: int
+    auc: Estimate | None
+    sensitivity: Estimate | None  # at the threshold in force
+    specificity: Estimate | None
+    refused: Estimate | None  # taken for no lesion
+
+
+class BaselineOf(_Part):
+    """AUC of boosted trees on what is known without the image."""
+
+    columns: tuple[str, ...]
+    auc: Estimate
+
+
+class Judgement(_Part):
+    """All figures on one set of images."""
+
+    dataset: str
+    images: int
+    positives: int
+    groups: int
+    figures: dict[str, Estimate]
+    at_thresholds: tuple[AtThreshold, ...]
+    predictive_values: tuple[PredictiveValues, ...]
+    refused: Estimate | None  # of all images, taken for no lesion
+    subgroups: tuple[Subgroup, ...]
+    baselines: tuple[BaselineOf, ...]
+    no_baselines: str  # why there are none, else ""
+
+
+def judge(
+    dataset: str,
+    predictions: pd.DataFrame,
+    cases: pd.DataFrame,
+    points: Sequence[OperatingPoint],
+    in_force: str,
+    folds: int,
+) -> Judgement:
+    """Measure everything on one set of images.
+
+    Args:
+        predictions: columns image_name, target, group, logit, probability, and outlier: True, False
+            or, where that was not measured, missing.
+        cases: the table of cases, with a row for each of the images.
+        points: chosen on other images, or out of fold.
+        folds: of the baselines.
+
+    Raises:
+        TrainingError: one class is missing.
+    """
+    table = predictions.merge(
+        cases.drop(columns=["target", "group"]), on="image_name", validate="one_to_one"
+    )
+    target, group = table["target"].to_numpy(), table["group"].to_numpy()
+    if len(np.unique(target)) < 2:
+        raise TrainingError(
+            f"{dataset}: all {len(table)} images are of one class, of which nothing can be told. "
+            "Judge on a set with positives and others."
+        )
+    probability = table["probability"].to_numpy()
+    threshold = next(point.threshold for point in points if point.name == in_force)
+    try:
+        baselines, no_baselines = _measure_baselines(table, folds), ""
+    except TrainingError as error:
+        baselines, no_baselines = (), str(error)
+    return Judgement(
+        dataset=dataset,
+        images=len(table),
+        positives=int(target.sum()),
+        groups=table["group"].nunique(),
+        figures=_measure_figures(table),
+        at_thresholds=tuple(
+            AtThreshold(
+                operating_point=point.name,
+                threshold=point.threshold,
+                sensitivity=sensitivity(target, probability >= point.threshold, group),
+                specificity=specificity(target, probability >= point.threshold, group),
+            )
+            for point in points
+        ),
+        predictive_values=_measure_predictive_values(table, threshold),
+        refused=_measure_refused(table),
+        subgroups=tuple(_measure_subgroups(table, threshold)),
+        baselines=baselines,
+        no_baselines=no_baselines,
+    )
+
+
+def _measure_figures(table: pd.DataFrame) -> dict[str, Estimate]:
+    target, probability = table["target"].to_numpy(), table["probability"].to_numpy()
+    ranking = Ranking(target, probability)
+    uncalibrated = expit(table["logit"].to_numpy())
+    errors = {
+        f"{_ECE} before": (_bins_of(uncalibrated), uncalibrated - target),
+        f"{_ECE} after": (_bins_of(probability), probability - target),
+    }
+
+    def measure(weights: NDArray[np.int64]) -> dict[str, float]:
+        curve = ranking.curve(weights)
+        figures = {
+            "AUC": curve.auc(),
+            "partial AUC above sensitivity 0.80": curve.partial_auc(0.8),
+            "average precision": curve.average_precision(),
+        }
+        for level in SPECIFICITIES:
+            figures[f"sensitivity at specificity {level:.2f}"] = curve.sensitivity_at(level)
+        for level in SENSITIVITIES:
+            figures[f"specificity at sensitivity {level:.2f}"] = curve.specificity_at(level)
+        figures["Brier score"] = float(weights @ (probability - target) ** 2 / weights.sum())
+        for name, (bins, error) in errors.items():
+            of_bins = np.bincount(bins, weights * error)
+            figures[name] = float(np.abs(of_bins).sum() / weights.sum())
+        return figures
+
+    figures = bootstrap(measure, table["group"])
+    return {name: _reflect(each) if name in errors else each for name, each in figures.items()}
+
+
+def _bins_of(probability: NDArray[np.floating]) -> NDArray[np.int64]:
+    ranks = np.argsort(np.argsort(probability, kind="stable"))
+    return ranks * _BINS // len(ranks)
+
+
+def _reflect(estimate: Estimate) -> Estimate:
+    """The basic interval in place of the percentile one (Efron & Tibshirani 1993, chapter 13).
+
+    Resampling adds noise to each bin, and so to a mean of absolute errors: its percentiles lie too
+    high by about what they exceed the estimate.
+    """
+    value = estimate.value
+    return Estimate(
+        value=value,
+        low=max(0.0, 2 * value - estimate.high),
+        high=min(1.0, max(value, 2 * value - estimate.low)),
+    )
+
+
+def _measure_predictive_values(
+    table: pd.DataFrame, threshold: float
+) -> tuple[PredictiveValues, ...]:
+    positive = table["target"].to_numpy() == 1
+    called = table["probability"].to_numpy() >= threshold
+
+    def measure(weights: NDArray[np.int64]) -> dict[str, float]:
+        if not (weights[positive].sum() and weights[~positive].sum()):
+            return dict.fromkeys((f"{p}{s}" for p in PREVALENCES for s in "+-"), float("nan"))
+        found = float(weights[positive & called].sum() / weights[positive].sum())
+        cleared = float(weights[~positive & ~called].sum() / weights[~positive].sum())
+        values = {}
+        for prevalence in PREVALENCES:
+            ill, well = prevalence, 1 - prevalence
+            values[f"{prevalence}+"] = _part(ill * found, well * (1 - cleared))
+            values[f"{prevalence}-"] = _part(well * cleared, ill * (1 - found))
+        return values
+
+    values = bootstrap(measure, table["group"])
+    return tuple(
+        PredictiveValues(prevalence=p, positive=values.get(f"{p}+"), negative=values.get(f"{p}-"))
+        for p in PREVALENCES
+    )
+
+
+def _part(this: float, other: float) -> float:
+    return this / (this + other) if this + other else float("nan")
+
+
+def _measure_refused(table: pd.DataFrame) -> Estimate | None:
+    measured = table[table["outlier"].notna()]
+    if measured.empty:
+        return None
+    return proportion(measured["outlier"].to_numpy(bool), measured["group"].to_numpy())
+
+
+def _measure_subgroups(table: pd.DataFrame, threshold: float) -> list[Subgroup]:
+    side = table[["width", "height"]].min(axis=1)
+    grouped = {
+        "sex": table["sex"].replace("", "not known"),
+        "age": _band(table["age_approx"], _AGE_BANDS),
+        "site": table["anatom_site"].replace("", "not known"),
+        "source": table["source"],
+        "smaller side of the image": _band(side, _SIDES),
+    }
+    subgroups = []
+    for by, names in grouped.items():
+        for name, rows in table.groupby(names, observed=True):
+            subgroups.append(_measure_subgroup(by, str(name), rows, threshold))
+    return subgroups
+
+
+def _band(values: pd.Series, bands: dict[str, int]) -> pd.Series:
+    named = pd.cut(values, [*bands.values(), np.inf], right=False, labels=list(bands))
+    return named.cat.add_categories("not known").fillna("not known")
+
+
+def _measure_subgroup(by: str, name: str, rows: pd.DataFrame, threshold: float) -> Subgroup:
+    target, group = rows["target"], rows["group"]
+    positives = int(target.sum())
+    called = rows["probability"] >= threshold
+    many, others = positives >= _FEWEST, len(rows) - positives >= _FEWEST
+    return Subgroup(
+        by=by,
+        name=name,
+        images=len(rows),
+        positives=positives,
+        auc=auc(target, rows["probability"], group) if many and others else None,
+        sensitivity=sensitivity(target, called, group) if many else None,
+        specificity=specificity(target, called, group) if others else None,
+        refused=_measure_refused(rows) if len(rows) >= _FEWEST else None,
+    )
+
+
+def _measure_baselines(table: pd.DataFrame, folds: int) -> tuple[BaselineOf, ...]:
+    found: list[Shortcut] = measure_shortcuts(table, folds)
+    return tuple(BaselineOf(columns=each.columns, auc=each.auc) for each in found)

@@ -1,0 +1,208 @@
+"""An evaluation as one HTML page, metrics.json, and CSV files that the official scorer reads."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from etils import epath
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.special import expit
+from sklearn.metrics import precision_recall_curve
+
+from training.data.folder import Data
+from training.data.vocabulary import TARGETS
+from training.evaluate.evaluation import OUT_OF_FOLD, Evaluated, name_test
+from training.files import write_whole
+from training.inspect.sheets import encode_cases
+from training.metrics.intervals import INTERVAL_METHOD, PROPORTION_METHOD
+from training.metrics.ranking import Ranking
+from training.pages import (
+    INK,
+    OTHER,
+    POSITIVE,
+    STYLE,
+    Chart,
+    make_figure,
+    render_figure,
+    write_page,
+)
+from training.text import render_estimate
+
+INDEX, METRICS = "index.html", "metrics.json"
+_MISTAKES = 24
+_BINS = 40
+_RELIABILITY_BINS = 10
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9")
+
+
+def write_evaluation(evaluated: Evaluated, out: Path) -> None:
+    """Write the folder `out`: index.html, metrics.json, and two CSV files of each test set.
+
+    `<test>.csv` has the probabilities, `<test>-truth.csv` the labels, each as columns image, MEL
+    and NOT: what `isic-challenge-scoring classification TRUTH PREDICTION` takes.
+    """
+    evaluation, served = evaluated.evaluation, evaluated.served
+    out.mkdir(parents=True, exist_ok=True)
+    for test in evaluated.tests:
+        table = evaluated.predictions[name_test(test)]
+        for suffix, column in (("", "probability"), ("-truth", "target")):
+            text = _tabulate_for_scorer(table, column)
+            write_whole(out / f"{test.folder.name}{suffix}.csv", text)
+    write_whole(out / METRICS, evaluation.model_dump_json(indent=2) + "\n")
+    with rc_context(STYLE):
+        charts = _draw_charts(evaluated)
+    datasets = {OUT_OF_FOLD: served.data} | {name_test(test): test for test in evaluated.tests}
+    write_page(
+        "evaluation.html",
+        epath.Path(out / INDEX),
+        evaluation=evaluation,
+        plural=TARGETS[served.data.build.settings.target].plural,
+        charts=charts,
+        mistakes={
+            name: _list_mistakes(evaluated.predictions[name], data)
+            for name, data in datasets.items()
+        },
+        outlier_threshold=served.outlier_threshold,
+        interval_method=INTERVAL_METHOD,
+        proportion_method=PROPORTION_METHOD,
+        estimate=render_estimate,
+    )
+
+
+def _tabulate_for_scorer(table: pd.DataFrame, column: str) -> str:
+    values = table[column].astype(float)
+    scored = pd.DataFrame({"image": table["image_name"], "MEL": values, "NOT": 1 - values})
+    text: str = scored.to_csv(index=False)
+    return text
+
+
+def _list_mistakes(table: pd.DataFrame, data: Data) -> pd.DataFrame:
+    """The images furthest on the wrong side, with the `uri` of each."""
+    wrong = np.abs(table["probability"] - table["target"])
+    worst = table.assign(wrong=wrong).nlargest(_MISTAKES, "wrong")
+    cases = worst.merge(data.cases.drop(columns=["target", "group"]), on="image_name")
+    return encode_cases(data, cases)
+
+
+def _draw_charts(evaluated: Evaluated) -> list[Chart]:
+    predictions, evaluation = evaluated.predictions, evaluated.evaluation
+    threshold = next(
+        p.threshold for p in evaluation.operating_points if p.name == evaluation.operating_point
+    )
+    base_rates = {j.dataset: j.positives / j.images for j in evaluation.judgements}
+    drawn: list[tuple[str, str, Figure]] = [
+        (
+            "ROC curves",
+            "The dot is the threshold in force, which was chosen out of fold.",
+            _draw_each(predictions, lambda axes, t, c, n: _draw_roc(axes, t, c, n, threshold)),
+        ),
+        (
+            "Precision and recall",
+            "Precision depends on how frequent positives are: "
+            + ", ".join(f"{name} {rate:.0%}" for name, rate in base_rates.items())
+            + ".",
+            _draw_each(predictions, _draw_precision),
+        ),
+        (
+            "Reliability",
+            "Of images with about this probability, the part that is positive. On the diagonal a "
+            "probability means what it says. Dotted: before calibration.",
+            _draw_each(predictions, _draw_reliability),
+        ),
+        (
+            "Decision curve",
+            "Net benefit (Vickers & Elkin 2006): melanomas found, less the false alarms that one "
+            "would take for each at that threshold, per image. Grey: send everybody.",
+            _draw_decisions(predictions),
+        ),
+    ]
+    charts = [Chart(title, note, render_figure(figure, title)) for title, note, figure in drawn]
+    for name, table in predictions.items():
+        title = f"Probabilities, {name}"
+        figure = _draw_histogram(table, threshold)
+        note = "The line is the threshold in force."
+        charts.append(Chart(title, note, render_figure(figure, title)))
+    return charts
+
+
+_Draw = Callable[..., None]
+
+
+def _draw_each(predictions: dict[str, pd.DataFrame], draw: _Draw) -> Figure:
+    figure, axes = make_figure(len(predictions))
+    for colour, (name, table) in zip(_COLOURS * 5, predictions.items(), strict=False):
+        draw(axes, table, colour, name)
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def _draw_roc(axes: Axes, table: pd.DataFrame, colour: str, name: str, threshold: float) -> None:
+    curve = Ranking(table["target"], table["probability"]).curve()
+    axes.plot(1 - curve.specificity, curve.sensitivity, color=colour, label=name)
+    called, positive = table["probability"] >= threshold, table["target"] == 1
+    axes.plot(called[~positive].mean(), called[positive].mean(), "o", color=colour)
+    axes.set(xlabel="1 - specificity", ylabel="sensitivity")
+
+
+def _draw_precision(axes: Axes, table: pd.DataFrame, colour: str, name: str) -> None:
+    precision, recall, _ = precision_recall_curve(table["target"], table["probability"])
+    axes.plot(recall, precision, color=colour, label=name)
+    axes.set(xlabel="sensitivity (recall)", ylabel="precision")
+
+
+def _draw_reliability(axes: Axes, table: pd.DataFrame, colour: str, name: str) -> None:
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.5)
+    before = expit(table["logit"].to_numpy())
+    for probability, style in ((table["probability"].to_numpy(), "o-"), (before, ".:")):
+        x, y = _bin(probability, table["target"].to_numpy())
+        label = name if style == "o-" else None
+        axes.plot(x, y, style, color=colour, markersize=4, label=label)
+    axes.set(xlabel="probability", ylabel="part that is positive")
+
+
+def _bin(
+    probability: NDArray[np.floating], target: NDArray[np.integer]
+) -> tuple[list[float], list[float]]:
+    parts = np.array_split(np.argsort(probability), _RELIABILITY_BINS)
+    return [float(probability[p].mean()) for p in parts], [float(target[p].mean()) for p in parts]
+
+
+def _draw_decisions(predictions: dict[str, pd.DataFrame]) -> Figure:
+    figure, axes = make_figure(len(predictions) + 1)
+    thresholds = np.linspace(0.005, 0.5, 100)
+    odds = thresholds / (1 - thresholds)
+    highest = 0.0
+    for colour, (name, table) in zip(_COLOURS * 5, predictions.items(), strict=False):
+        positive = table["target"].to_numpy() == 1
+        called = table["probability"].to_numpy()[:, None] >= thresholds
+        benefit = called[positive].sum(0) / len(table) - odds * called[~positive].sum(0) / len(
+            table
+        )
+        axes.plot(thresholds, benefit, color=colour, label=name)
+        everybody = positive.mean() - odds * (1 - positive.mean())
+        axes.plot(thresholds, everybody, color="#888888", linewidth=0.8)
+        highest = max(highest, float(benefit.max()))
+    axes.axhline(0, color=INK, linewidth=0.5)
+    axes.set(xlim=(0, 0.5), ylim=(-0.1 * highest, 1.1 * highest))
+    axes.set(xlabel="threshold", ylabel="net benefit")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def _draw_histogram(table: pd.DataFrame, threshold: float) -> Figure:
+    figure, axes = make_figure(2)
+    bins = np.linspace(0, 1, _BINS + 1)
+    for target, colour, name in ((0, OTHER, "others"), (1, POSITIVE, "positives")):
+        values = table.loc[table["target"] == target, "probability"]
+        heights = np.histogram(values, bins)[0] / len(values)
+        axes.stairs(heights, bins, fill=True, color=colour, alpha=0.4)
+        axes.stairs(heights, bins, color=colour, label=f"{len(values):,} {name}")
+    axes.axvline(threshold, color=INK, linewidth=1)
+    axes.set(xlim=(0, 1), ylim=0, xlabel="probability", ylabel="share of the class")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure

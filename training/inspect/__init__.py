@@ -1,0 +1,1 @@
+"""What a data folder shows: leaks, shortcuts, contact sheets. Changes nothing in it."""

@@ -1,0 +1,276 @@
+"""The audit of a data folder: what leaks, and what can be told without looking at the lesion."""
+
+import io
+import itertools
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from typing import NamedTuple
+
+import click
+import pandas as pd
+from etils import epath
+from PIL import Image
+from tqdm import tqdm
+
+from training.data.cases import strip_name
+from training.data.fingerprints import find_pairs, fingerprint
+from training.data.folder import BUILD, CASES, Data, read_data
+from training.data.kaggle import read_record
+from training.data.tfrecords import read_examples
+from training.errors import TrainingError
+from training.files import write_whole
+from training.inspect.shortcuts import Shortcut, measure_shortcuts
+
+_PICTURES = "near-duplicate pictures"
+_SHOWN = 5  # finds of each check that are printed
+_CLAIMS = ["image_name", "group", "target", "shard"]  # what a record says, and where
+
+
+class Check(NamedTuple):
+    """One question to the data, and its answer."""
+
+    where: str
+    what: str
+    compared: int  # values that were compared; with 0 nothing can be said
+    found: pd.DataFrame  # text columns found, other, detail; no rows where clean
+
+
+class Report(NamedTuple):
+    """What an audit found."""
+
+    checks: list[Check]
+    shortcuts: list[Shortcut]
+    no_shortcuts: str  # why there are none, else ""
+
+
+def run_audit(data: epath.Path, tests: Sequence[epath.Path], csv: epath.Path | None) -> bool:
+    """Audit a data folder, print the report, and write all finds to `csv`.
+
+    Returns:
+        Whether it is clean.
+
+    Raises:
+        TrainingError: a folder cannot be read.
+    """
+    report = audit(read_data(data), [read_data(test) for test in tests])
+    click.echo(render(report))
+    if csv is not None:
+        columns = ["where", "what", "found", "other", "detail"]
+        found = [check.found.assign(where=check.where, what=check.what) for check in report.checks]
+        write_whole(csv, pd.concat(found)[columns].to_csv(index=False))
+    return all(check.found.empty for check in report.checks)
+
+
+def audit(data: Data, tests: Sequence[Data], folds: int = 5) -> Report:
+    """Look for leaks between the shards of `data` and into `tests`, and for shortcuts.
+
+    Raises:
+        TrainingError: a shard, or an image that has no fingerprint yet, cannot be read.
+    """
+    cases = _with_fingerprints(data)
+    checks = check_shards(cases, f"Between the shards of {data.folder}")
+    for test in tests:
+        where = f"Between {data.folder} and {test.folder}"
+        checks += check_test(cases, _with_fingerprints(test), where)
+    for each in (data, *tests):
+        if not _is_public(each):  # else its cases were read from its records
+            differing = find_differing_records(each.cases, read_records(each.shards()))
+            checks.append(
+                Check(f"In {each.folder}", f"records unlike {CASES}", len(each.cases), differing)
+            )
+    try:
+        return Report(checks, measure_shortcuts(cases, folds), "")
+    except TrainingError as error:
+        return Report(checks, [], str(error))
+
+
+def check_shards(cases: pd.DataFrame, where: str) -> list[Check]:
+    """Look for what two shards share: any shards can be a fold, and the others its training."""
+    shards, names = cases["shard"], strip_name(cases["image_name"])
+    columns = {"patients": "patient_id", "lesions": "lesion_id", "groups": "group"}
+    return [
+        *(
+            Check(where, what, _count(cases[column]), find_torn(cases[column], shards))
+            for what, column in columns.items()
+        ),
+        Check(where, "image names", _count(names), find_repeated(names, shards)),
+        Check(where, _PICTURES, (cases["phash"] != "").sum(), find_torn_pictures(cases)),
+    ]
+
+
+def check_test(cases: pd.DataFrame, test: pd.DataFrame, where: str) -> list[Check]:
+    """Look for what a data folder and a test set share."""
+    columns = {
+        "patients": (cases["patient_id"], test["patient_id"]),
+        "lesions": (cases["lesion_id"], test["lesion_id"]),
+        "image names": (strip_name(cases["image_name"]), strip_name(test["image_name"])),
+    }
+    return [
+        *(
+            Check(where, what, min(_count(ours), _count(theirs)), find_shared(ours, theirs))
+            for what, (ours, theirs) in columns.items()
+        ),
+        Check(where, _PICTURES, (test["phash"] != "").sum(), find_shared_pictures(cases, test)),
+    ]
+
+
+def find_torn(values: pd.Series, shards: pd.Series) -> pd.DataFrame:
+    """Values, of patients or lesions, that are in more than one shard; "" is not known."""
+    where = pd.DataFrame({"value": values, "shard": shards})[values != ""].drop_duplicates()
+    return find_repeated(where["value"], where["shard"])
+
+
+def find_repeated(names: pd.Series, shards: pd.Series) -> pd.DataFrame:
+    """Names that stand more than once, and in which shards."""
+    where = shards.groupby(names).agg(list)
+    return _tabulate(
+        (name, "", _name_shards(numbers)) for name, numbers in where.items() if len(numbers) > 1
+    )
+
+
+def find_torn_pictures(cases: pd.DataFrame) -> pd.DataFrame:
+    """Images in different shards that look the same."""
+    names, shards = cases["image_name"].tolist(), cases["shard"].tolist()
+    return _tabulate(
+        (
+            names[i],
+            names[j],
+            f"{distance} of 256 bits differ, {_name_shards([shards[i], shards[j]])}",
+        )
+        for i, j, distance in find_pairs(cases["phash"].tolist())
+        if shards[i] != shards[j]
+    )
+
+
+def find_shared(ours: pd.Series, theirs: pd.Series) -> pd.DataFrame:
+    """Values that are in both; "" is not known."""
+    here, there = ours.value_counts(), theirs.value_counts()
+    shared = sorted((set(here.index) & set(there.index)) - {""})
+    return _tabulate(
+        (value, "", f"images: {here[value]} here, {there[value]} in the test set")
+        for value in shared
+    )
+
+
+def find_shared_pictures(cases: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
+    """Images of a data folder and of a test set that look the same."""
+    ours, theirs = cases["image_name"].tolist(), test["image_name"].tolist()
+    return _tabulate(
+        (ours[i], theirs[j], f"{distance} of 256 bits differ")
+        for i, j, distance in find_pairs(cases["phash"].tolist(), test["phash"].tolist())
+    )
+
+
+def find_differing_records(cases: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
+    """Images without record, records without image, and pairs of these that say different things.
+
+    Args:
+        cases: what should be.
+        records: as `read_records` gives them.
+    """
+    listed, written = (
+        Counter(table[_CLAIMS].itertuples(index=False, name=None)) for table in (cases, records)
+    )
+    differing = [(claim, f"only in {CASES}") for claim in (listed - written).elements()]
+    differing += [(claim, "only in a record") for claim in (written - listed).elements()]
+    return _tabulate(
+        (name, "", f"{place}: shard {shard}, group {group}, target {target}")
+        for (name, group, target, shard), place in sorted(differing)
+    )
+
+
+def read_records(shards: Sequence[epath.Path]) -> pd.DataFrame:
+    """What the records of a built folder say, their images left encoded.
+
+    Returns:
+        Columns image_name, group, target, shard, one row per record.
+
+    Raises:
+        TrainingError: a shard is missing or damaged.
+    """
+    in_record = [claim for claim in _CLAIMS if claim != "shard"]
+    rows = [
+        row | {"shard": number}
+        for number, shard in enumerate(tqdm(shards, "Reading records", unit=" shards"))
+        for row in read_examples(shard, *in_record)
+    ]
+    table = pd.DataFrame(rows, columns=_CLAIMS)
+    return table.assign(
+        **{key: table[key].str.decode("utf-8", "replace") for key in ("image_name", "group")}
+    )
+
+
+def render(report: Report) -> str:
+    """The report as plain text."""
+    lines = []
+    for where, checks in itertools.groupby(report.checks, lambda check: check.where):
+        lines += [where, *(line for check in checks for line in _render_check(check)), ""]
+    if any(len(check.found) for check in report.checks):
+        lines.append(
+            "LEAKS. Build the data again, --apart-from the test set where they share something; "
+            "--csv FILE writes all that was found."
+        )
+    else:
+        lines.append("No leak found.")
+    lines += [
+        "",
+        "What can be told without the image: out-of-fold AUC of boosted trees (95 % interval)",
+    ]
+    if report.no_shortcuts:
+        return "\n".join([*lines, f"  not measured: {report.no_shortcuts}"])
+    lines += [
+        f"  {', '.join(shortcut.columns):<52} {shortcut.auc.value:.3f} "
+        f"({shortcut.auc.low:.3f} to {shortcut.auc.high:.3f})"
+        for shortcut in report.shortcuts
+    ]
+    lines.append(
+        "Read every AUC of a model on this data beside these: up to there it need not have looked\n"
+        "at the lesion. What width, height, source and images (how many the patient or lesion\n"
+        "has) add is how the archive was collected, and does not hold elsewhere."
+    )
+    return "\n".join(lines)
+
+
+def _render_check(check: Check) -> list[str]:
+    if not check.compared:
+        verdict = "not known here"
+    elif check.found.empty:
+        verdict = f"none of {check.compared:,}"
+    else:
+        verdict = f"{len(check.found):,}  <- LEAK"
+    shown = [
+        f"    {' = '.join(filter(None, (found, other)))}: {detail}"
+        for found, other, detail in check.found[:_SHOWN].itertuples(index=False)
+    ]
+    more = len(check.found) - len(shown)
+    return [f"  {check.what:<52} {verdict}", *shown, *([f"    and {more:,} more"] if more else [])]
+
+
+def _is_public(data: Data) -> bool:
+    return not (data.folder / BUILD).exists()
+
+
+def _with_fingerprints(data: Data) -> pd.DataFrame:
+    """The cases; those of a public set have no `phash` yet, and get it from their records."""
+    if not _is_public(data):
+        return data.cases
+    hashes = []
+    for path in tqdm(data.cases["path"], "Fingerprinting", unit=" images", mininterval=1):
+        try:
+            with Image.open(io.BytesIO(read_record(path))) as image:
+                hashes.append(fingerprint(image.convert("RGB")).phash)
+        except OSError as error:
+            raise TrainingError(f"{path} holds no image that can be read: {error}") from error
+    return data.cases.assign(phash=hashes)
+
+
+def _count(values: pd.Series) -> int:
+    return values[values != ""].nunique()
+
+
+def _name_shards(numbers: Iterable[int]) -> str:
+    return "shards " + ", ".join(str(number) for number in sorted(numbers))
+
+
+def _tabulate(found: Iterable[tuple[Hashable, Hashable, str]]) -> pd.DataFrame:
+    return pd.DataFrame(found, columns=["found", "other", "detail"])

@@ -1,0 +1,174 @@
+"""A data folder as one HTML page: its counts, some of its images, and what was left out of it."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from etils import epath
+from matplotlib import rc_context
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+from matplotlib.figure import Figure
+
+from training.data.folder import DROPPED, Data
+from training.data.vocabulary import TARGETS
+from training.inspect.sheets import AugmentedSheet, make_contact_sheets
+from training.pages import INK, OTHER, POSITIVE, STYLE, render_figure, write_page
+
+_MISSING = "missing"
+_ROWS = 50  # of each rule
+_SIZES = 15  # that the table names
+_CELL = 100  # pixels of width and height that one dot stands for
+_LABEL = 24  # characters beside a bar
+_WIDTH = 3.8  # inches of 96 pixels
+
+
+class Chart(NamedTuple):
+    """One aspect of the data."""
+
+    title: str
+    note: str
+    counts: pd.DataFrame  # one row per category: images, positives, groups, share of positives
+    plot: str  # SVG
+
+
+def write_report(
+    data: Data,
+    dropped: pd.DataFrame | None,
+    out: epath.Path,
+    augmented: AugmentedSheet | None = None,
+) -> None:
+    """Write the page. It needs no other file and no script.
+
+    Args:
+        dropped: as `read_dropped` gives it; None where the folder does not tell.
+        augmented: a sheet to show, too.
+
+    Raises:
+        TrainingError: a shard cannot be read, or the disk is full.
+    """
+    with rc_context(STYLE):
+        charts = _make_charts(data)
+    write_page(
+        "data_report.html",
+        out,
+        folder=data.folder.resolve(),
+        build=data.build,
+        target=TARGETS[data.build.settings.target],
+        colours={"positive": POSITIVE, "other": OTHER},
+        charts=charts,
+        sheets=make_contact_sheets(data),
+        augmented=augmented,
+        dropped=dropped,
+        dropped_name=DROPPED,
+        shown_rows=_ROWS,
+    )
+
+
+def _make_charts(data: Data) -> list[Chart]:
+    cases = data.cases
+    group_sizes = cases.groupby("group")["group"].transform("size")
+    categories = {
+        "Diagnosis": _by_count(cases["diagnosis"]),
+        "Age in years": _cut(cases["age_approx"], range(0, 100, 10)),
+        "Body site": _by_count(cases["anatom_site"]),
+        "Sex": _by_count(cases["sex"]),
+        "Source": _by_count(cases["source"]),
+        "Images per group": _cut(group_sizes, (1, 2, 3, 5, 10, 20, 50)),
+        "Shard": cases["shard"].map("{:02d}".format),
+        "Size of the photo": _by_count(_name_sizes(cases)),
+    }
+    notes = {
+        "Images per group": "A group is a patient, else a lesion, else one image. Where the share "
+        "varies, the mere number of images tells of the target.",
+        "Shard": "A fold is some of the shards: all should have much the same share.",
+        "Size of the photo": "Of the source photo, before it was cut. A dot is all photos within "
+        f"{_CELL} pixels of width and height, its area their number. Where the share varies, what "
+        "the size did to the picture tells of the target.",
+    }
+    charts = []
+    for title, of_case in categories.items():
+        counts = _count(cases, of_case)
+        plot = _draw_sizes(cases) if title == "Size of the photo" else _draw_bars(counts)
+        charts.append(Chart(title, notes.get(title, ""), counts, render_figure(plot, title)))
+    return charts
+
+
+def _by_count(names: pd.Series) -> pd.Series:
+    """Names as categories, the most frequent first and the missing ones last."""
+    names = names.replace("", _MISSING)
+    order = sorted(names.value_counts().index, key=_MISSING.__eq__)
+    return names.astype(pd.CategoricalDtype(order))
+
+
+def _cut(numbers: pd.Series, starts: Sequence[int]) -> pd.Series:
+    """Numbers as categories that begin at `starts`."""
+    labels = [f"{a}" if b == a + 1 else f"{a} to {b - 1}" for a, b in pairwise(starts)]
+    labels.append(f"{starts[-1]} and more")
+    ranges = pd.cut(numbers, [*starts, np.inf], right=False, labels=labels)
+    return ranges.cat.add_categories(_MISSING).fillna(_MISSING)
+
+
+def _name_sizes(cases: pd.DataFrame) -> pd.Series:
+    names = cases["width"].astype(str) + "x" + cases["height"].astype(str)
+    names = names.where(cases["width"] > 0, "")
+    frequent = names.value_counts().index[:_SIZES]
+    return names.where(names.isin([*frequent, ""]), "other sizes")
+
+
+def _count(cases: pd.DataFrame, categories: pd.Series) -> pd.DataFrame:
+    counts = cases.groupby(categories, observed=True).agg(
+        images=("target", "size"), positives=("target", "sum"), groups=("group", "nunique")
+    )
+    return counts.assign(share=counts["positives"] / counts["images"])
+
+
+def _draw_bars(counts: pd.DataFrame) -> Figure:
+    figure = Figure(figsize=(_WIDTH, 0.3 + 0.22 * len(counts)), layout="constrained")
+    axes = figure.subplots()
+    rows = range(len(counts))
+    others = counts["images"] - counts["positives"]
+    axes.barh(rows, counts["positives"], color=POSITIVE)
+    bars = axes.barh(rows, others, left=counts["positives"], color=OTHER)
+    shares = [f"{row.share:.1%} of {row.images:,}" for row in counts.itertuples()]
+    axes.bar_label(bars, shares, padding=3)
+    axes.set_yticks(rows, [_shorten(name) for name in counts.index])
+    axes.set_xticks([])
+    # As tight as it goes: the layout itself makes room for the text beside the bars.
+    axes.set(xlim=(0, counts["images"].max()), ylim=(len(counts) - 0.4, -0.6))
+    axes.spines["bottom"].set_visible(False)
+    return figure
+
+
+def _shorten(name: str) -> str:
+    return name if len(name) <= _LABEL else name[: _LABEL - 1] + "…"
+
+
+def _draw_sizes(cases: pd.DataFrame) -> Figure:
+    known = cases[cases["width"] > 0]
+    # Not one dot per size: an archive of cropped photos has thousands.
+    dots = known.groupby([known["width"] // _CELL, known["height"] // _CELL]).agg(
+        width=("width", "mean"),
+        height=("height", "mean"),
+        images=("target", "size"),
+        share=("target", "mean"),
+    )
+    figure = Figure(figsize=(_WIDTH, 3), layout="constrained")
+    axes = figure.subplots()
+    drawn = axes.scatter(
+        dots["width"],
+        dots["height"],
+        s=10 + 400 * dots["images"] / len(known),
+        c=dots["share"],
+        cmap=LinearSegmentedColormap.from_list("share", [OTHER, POSITIVE], N=16),
+        norm=PowerNorm(0.5, 0, 1),  # shares are small: 2% of ISIC 2020 are melanomas
+        clip_on=False,
+        edgecolors=INK,
+        linewidths=0.5,
+    )
+    axes.set(xlim=0, ylim=0, xlabel="width, pixels", ylabel="height, pixels")
+    figure.colorbar(
+        drawn, label="share of positives", ticks=[0, 0.02, 0.1, 0.25, 0.5, 1], format="{x:.0%}"
+    )
+    return figure

@@ -1,0 +1,127 @@
+"""Sheets of images for a page: some of a data folder, and one of them as training varies it."""
+
+import base64
+import io
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from PIL import Image
+
+from training.data.augment import augment_batch, draw_changes
+from training.data.folder import Data
+from training.data.tfrecords import read_examples
+from training.errors import TrainingError
+from training.recipe import Augmentation
+
+_SHOWN = 24  # positives on the contact sheet, and as many others
+_DRAWS = 32  # of the augmentation
+_THUMBNAIL = 160  # pixels; the page shows them smaller, for screens of a higher density
+_SEED = 0
+
+
+class AugmentedSheet(NamedTuple):
+    """One image under several draws of the augmentation."""
+
+    image_name: str
+    strength: Augmentation
+    uris: list[str]  # the image as it is, then its variants
+
+
+def make_contact_sheets(data: Data) -> dict[str, pd.DataFrame]:
+    """A sample of the positives and one of the others, with the `uri` of each image.
+
+    Raises:
+        TrainingError: a shard or an image cannot be read.
+    """
+    sheets = _choose_sheets(data)
+    images = _read_images(data, pd.concat(sheets))
+    return {
+        title: sheet.assign(uri=[_encode(images[name]) for name in sheet["image_name"]])
+        for title, sheet in sheets.items()
+    }
+
+
+def encode_cases(data: Data, cases: pd.DataFrame) -> pd.DataFrame:
+    """Some rows of the table of cases, with the `uri` of each image.
+
+    Raises:
+        TrainingError: a shard or an image cannot be read.
+    """
+    images = _read_images(data, cases)
+    return cases.assign(uri=[_encode(images[name]) for name in cases["image_name"]])
+
+
+def make_augmented_sheet(
+    data: Data, strength: Augmentation, image_name: str | None = None
+) -> AugmentedSheet:
+    """Draw the augmentation of one image, by default the contact sheet's first.
+
+    Raises:
+        TrainingError: `image_name` is not in the data, or the image cannot be read.
+    """
+    cases = data.cases
+    if image_name is None:
+        image_name = str(pd.concat(_choose_sheets(data))["image_name"].iloc[0])
+    chosen = cases[cases["image_name"] == image_name]
+    if chosen.empty:
+        raise TrainingError(
+            f"--image {image_name}: {data.folder} has no such image. Its names are like "
+            f"{cases['image_name'].iloc[0]}; the page of inspect shows some with their images."
+        )
+    image = _read_images(data, chosen)[image_name]
+    images = np.repeat(np.asarray(image)[None], _DRAWS, axis=0)  # (B, S, S, 3)
+    changes = draw_changes(_DRAWS, tf.constant([_SEED, 0], tf.int64))
+    varied = np.rint(augment_batch(images, strength, changes).numpy()).astype(np.uint8)
+    uris = [_encode(each) for each in (image, *map(Image.fromarray, varied))]
+    return AugmentedSheet(image_name, strength, uris)
+
+
+def _choose_sheets(data: Data) -> dict[str, pd.DataFrame]:
+    return {
+        title: _choose(data.cases[data.cases["target"] == target])
+        for title, target in (("Some positives", 1), ("Some others", 0))
+    }
+
+
+def _choose(cases: pd.DataFrame) -> pd.DataFrame:
+    # From the first shards that have enough, as reading all of an archive takes minutes. Each
+    # shard is a stratified sample of the whole.
+    near: pd.DataFrame = cases[cases["shard"] <= cases["shard"].nsmallest(_SHOWN).max()]
+    return near.sample(min(_SHOWN, len(near)), random_state=_SEED)
+
+
+def _read_images(data: Data, cases: pd.DataFrame) -> dict[str, Image.Image]:
+    """Images in RGB by their names."""
+    left, images = set(cases["image_name"]), {}
+    for shard in data.shards(sorted(cases["shard"].unique())):
+        for record in read_examples(shard, "image_name", "image"):
+            name = record["image_name"].decode("utf-8", "replace")
+            if name in left:
+                images[name] = _decode(record["image"], f"{shard}: {name}")
+                left.remove(name)
+            if not left:
+                return images
+    raise TrainingError(
+        f"{data.folder}: {min(left)} stands in its table of cases, but not in its shards "
+        f"({len(left)} such images). Build the data set again."
+    )
+
+
+def _decode(jpeg: bytes, where: str) -> Image.Image:
+    try:
+        with Image.open(io.BytesIO(jpeg)) as image:
+            return image.convert("RGB")
+    except OSError as error:
+        raise TrainingError(
+            f"{where} holds no image that can be read. Build the data set again."
+        ) from error
+
+
+def _encode(image: Image.Image) -> str:
+    """Data URI of a small copy."""
+    small, file = image.copy(), io.BytesIO()
+    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    small.save(file, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,0 +1,187 @@
+"""AUC, sensitivity and specificity with their intervals, and the difference of two AUCs."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm, rankdata
+
+from processing.bundle import Estimate
+from training.metrics.ranking import Ranking
+
+RESAMPLES = 1000  # of a 95 % interval: 25 of them lie beyond each of its limits
+INTERVAL_METHOD = f"percentile bootstrap over patients or lesions, {RESAMPLES} resamples"
+PROPORTION_METHOD = "Wilson score of the effective number of images, over patients or lesions"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One AUC less another, -1..1, with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def auc(target: ArrayLike, score: ArrayLike, group: ArrayLike, seed: int = 0) -> Estimate:
+    """Area under the ROC curve; the interval resamples groups, since their images go together.
+
+    The interval is the percentile one of Efron & Tibshirani, An Introduction to the Bootstrap
+    (1993), chapter 13.
+
+    Args:
+        target: (N,) 0 or 1.
+        score: (N,) higher means more likely 1.
+        group: (N,) patient, lesion or image.
+
+    Raises:
+        TrainingError: only one class is there, which leaves the AUC undefined.
+    """
+    ranking = Ranking(target, score)
+    return bootstrap(lambda weights: {"AUC": ranking.curve(weights).auc()}, group, seed)["AUC"]
+
+
+def bootstrap(
+    measure: Callable[[NDArray[np.int64]], dict[str, float]], group: ArrayLike, seed: int = 0
+) -> dict[str, Estimate]:
+    """Figures with their intervals, all from the same resamples of groups.
+
+    A resample in which a figure is undefined (NaN) does not count for it; a figure that is
+    undefined for all images is left out.
+
+    Args:
+        measure: figures, 0..1, of the images weighted by (N,).
+        group: (N,) patient, lesion or image.
+    """
+    values = measure(np.ones(len(np.asarray(group)), np.int64))
+    draws = [measure(weights) for weights in _resample_groups(group, seed, RESAMPLES)]
+    estimates = {}
+    for name, value in values.items():
+        if not np.isnan(value):
+            low, high = _limits([draw[name] for draw in draws], 0.95)
+            estimates[name] = Estimate(value=value, low=low, high=high)
+    return estimates
+
+
+def auc_difference(
+    target: ArrayLike,
+    a: ArrayLike,
+    b: ArrayLike,
+    group: ArrayLike,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Difference:
+    """AUC of the scores `a` less that of the scores `b`, of the same images.
+
+    Paired: each resample of groups is scored by both, so what makes images easy or hard for both
+    does not count. The interval is the percentile one (Efron & Tibshirani 1993, chapter 13); where
+    `level` is more than 0.95 there are more resamples, so that as many lie beyond its limits.
+
+    Args:
+        target: (N,) 0 or 1.
+        a, b: (N,) higher means more likely 1.
+        group: (N,) patient, lesion or image.
+        level: of the interval, 0..1.
+
+    Raises:
+        TrainingError: only one class is there, which leaves the AUC undefined.
+    """
+    ranking_a, ranking_b = Ranking(target, a), Ranking(target, b)
+
+    def difference(weights: NDArray[np.int64] | None = None) -> float:
+        return ranking_a.curve(weights).auc() - ranking_b.curve(weights).auc()
+
+    resamples = max(RESAMPLES, round(RESAMPLES * 0.05 / (1 - level)))
+    draws = [difference(weights) for weights in _resample_groups(group, seed, resamples)]
+    return Difference(difference(), *_limits(draws, level))
+
+
+@dataclass(frozen=True)
+class DeLong:
+    """One AUC less another, its interval and the two-sided p value of no difference."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+def delong(target: ArrayLike, a: ArrayLike, b: ArrayLike) -> DeLong:
+    """AUC of the scores `a` less that of the scores `b`, of the same images (DeLong et al. 1988).
+
+    It takes images for independent: where several are of one patient or lesion, its interval is too
+    narrow, and that of `auc_difference` holds.
+
+    Args:
+        target: (N,) 0 or 1, two of each or more.
+        a, b: (N,) higher means more likely 1.
+    """
+    positive = np.asarray(target) == 1
+    scores = np.stack([np.asarray(a, np.float64), np.asarray(b, np.float64)])
+    of_positives, of_others = scores[:, positive], scores[:, ~positive]
+    # Structural components, by ranks (Sun & Xu 2014): of each positive the part of the others that
+    # it exceeds, and of each other the part of the positives that exceed it.
+    together = rankdata(np.concatenate([of_positives, of_others], axis=1), axis=1)
+    m, n = of_positives.shape[1], of_others.shape[1]
+    exceeds = (together[:, :m] - rankdata(of_positives, axis=1)) / n
+    exceeded = 1 - (together[:, m:] - rankdata(of_others, axis=1)) / m
+    value = float(exceeds[0].mean() - exceeds[1].mean())
+    covariance = np.cov(exceeds) / m + np.cov(exceeded) / n
+    error = float(np.sqrt(max(0.0, covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])))
+    if error == 0:
+        return DeLong(value, value, value, 1.0 if value == 0 else 0.0)
+    half = float(norm.ppf(0.975)) * error
+    return DeLong(value, value - half, value + half, float(2 * norm.sf(abs(value) / error)))
+
+
+def _limits(draws: list[float], level: float) -> tuple[float, float]:
+    outside = (1 - level) / 2
+    low, high = np.nanquantile(draws, [outside, 1 - outside])
+    return float(low), float(high)
+
+
+def _resample_groups(group: ArrayLike, seed: int, resamples: int) -> Iterator[NDArray[np.int64]]:
+    """How often each image (N,) is drawn, whole groups being drawn with replacement."""
+    rng = np.random.default_rng(seed)
+    names, codes = np.unique(np.asarray(group), return_inverse=True)
+    for _ in range(resamples):
+        drawn = rng.integers(len(names), size=len(names))
+        yield np.bincount(drawn, minlength=len(names))[codes]
+
+
+def sensitivity(target: ArrayLike, positive: ArrayLike, group: ArrayLike) -> Estimate:
+    """Of the positives (N,), the part called positive; interval as of `proportion`."""
+    chosen = np.asarray(target, bool)
+    return proportion(np.asarray(positive, bool)[chosen], np.asarray(group)[chosen])
+
+
+def specificity(target: ArrayLike, positive: ArrayLike, group: ArrayLike) -> Estimate:
+    """Of the others (N,), the part not called positive; interval as of `proportion`."""
+    chosen = ~np.asarray(target, bool)
+    return proportion(~np.asarray(positive, bool)[chosen], np.asarray(group)[chosen])
+
+
+def proportion(success: NDArray[np.bool_], group: NDArray[Any]) -> Estimate:
+    """Part of the images that succeed, and its Wilson score interval.
+
+    The interval is of the effective number of images: fewer where those of one group go together
+    (Korn & Graubard, Survey Methodology 24, 1998), never more.
+
+    Args:
+        success: (N,), N > 0.
+        group: (N,) patient, lesion or image.
+    """
+    images, value = len(success), float(success.mean())
+    groups, codes = np.unique(group, return_inverse=True)
+    effective = float(images)
+    if 0 < value < 1 and len(groups) > 1:
+        of_groups = np.bincount(codes, success - value)
+        variance = len(groups) / (len(groups) - 1) * np.sum(of_groups**2) / images**2
+        effective = min(effective, value * (1 - value) / variance)
+    z = norm.ppf(0.975)
+    centre = (value + z**2 / (2 * effective)) / (1 + z**2 / effective)
+    half = z * np.sqrt(value * (1 - value) / effective + (z / (2 * effective)) ** 2)
+    half /= 1 + z**2 / effective
+    return Estimate(value=value, low=max(0.0, centre - half), high=min(1.0, centre + half))

@@ -1,0 +1,40 @@
+"""The network: EfficientNet, global average pooling, dropout, one logit."""
+
+import keras
+
+from training.data.vocabulary import DIAGNOSES
+from training.model.backbones import build_backbone
+
+
+def build_model(
+    backbone: str,
+    size: int,
+    weights: str,
+    dropout: float = 0.0,
+    drop_connect: float = 1.0,
+    diagnosis: bool = False,
+) -> keras.Model:
+    """Build (B, S, S, 3) float RGB 0..255 -> logit of melanoma (B, 1).
+
+    Args:
+        dropout: before the last layer, for training.
+        drop_connect: of the backbone's own stochastic depth (Huang et al. 2016), for training.
+        diagnosis: give [logit, logits over `DIAGNOSES` (B, D)]. Learning to tell the diagnoses
+            apart helps to tell melanoma (the first place of SIIM-ISIC 2020, arXiv:2010.05351).
+
+    Raises:
+        TrainingError: as `training.model.backbones.build_backbone`.
+    """
+    features = build_backbone(backbone, size, weights)
+    for layer in features.layers:
+        if layer.name.startswith("block") and layer.name.endswith("drop"):
+            layer.rate *= drop_connect
+    embedding = keras.layers.GlobalAveragePooling2D(name="embedding")(features.output)
+    dropped = keras.layers.Dropout(dropout, name="dropout")(embedding)
+    outputs = [keras.layers.Dense(1, name="logit", dtype="float32")(dropped)]
+    if diagnosis:
+        head = keras.layers.Dense(len(DIAGNOSES), name="diagnosis", dtype="float32")
+        outputs.append(head(dropped))
+    return keras.Model(
+        features.input, outputs if diagnosis else outputs[0], name=f"{backbone}-{size}"
+    )

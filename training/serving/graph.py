@@ -1,0 +1,238 @@
+"""The graph that serves: folds and orientations averaged, calibration, map and embedding in one."""
+
+import os
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from processing.bundle import GOLDEN_TOLERANCE
+from training.errors import TrainingError
+from training.serving.outliers import Normal
+from training.train.predict import orient, turn_back
+
+SIGNATURE = "serve"
+Precision = Literal["float32", "float16", "int8"]
+# Which of the eight orientations are averaged: the photo, its mirror image, both upside down, all.
+VIEWS = {1: (0,), 2: (0, 4), 4: (0, 2, 4, 6), 8: tuple(range(8))}
+# Where the network still tells how a picture looks, be it a lesion or not. Its last features keep
+# what tells melanoma from nevi, and photos of anything fall among them (docs/experiments.md).
+_EMBEDDED_STAGES = ("block6", "block7")
+# What int8 leaves in floating point: all but convolutions and their sums, and the first stages,
+# which are small. The logits of a Lite0 are then off by 0.2 (standard deviation, 1,500 images); by
+# 0.5 with the first stages in int8, and by 1.8 with everything.
+_KEPT_STAGES = ("stem", "block1", "block2")
+_KEPT_FLOAT = [
+    "MEAN", "FULLY_CONNECTED", "BATCH_MATMUL", "LOGISTIC", "CONCATENATION", "SPLIT",
+    "STRIDED_SLICE", "SUB", "MUL", "DIV", "SQUARE", "SQUARED_DIFFERENCE", "SUM", "ADD_N",
+    "TRANSPOSE", "RESHAPE", "REVERSE_V2", "PACK",
+]  # fmt: skip
+
+
+class ServingGraph:
+    """What the bundle's graph does.
+
+    (B, S, S, 3) uint8 RGB -> probability (B,), logit (B,), by_view (B, V), what each orientation's
+    probability is alone, cam (B, h, w), embedding (B, D), and distance (B,) of the embedding from
+    those of training images.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[keras.Model],
+        views: int = 1,
+        slope: float = 1.0,
+        intercept: float = 0.0,
+        normal: Normal | None = None,
+    ) -> None:
+        """Join the models of some folds.
+
+        Args:
+            models: each (B, S, S, 3) float, 0..255 -> logit (B, 1).
+            views: how many orientations of a photo are averaged, one of `VIEWS`.
+            slope, intercept: of the calibration of the mean logit.
+            normal: what the distance is measured from; None: no distance.
+        """
+        self.size: int = models[0].input_shape[1]
+        self._views = VIEWS[views]
+        self._slope, self._intercept, self._normal = slope, intercept, normal
+        self._models = [_give_inner_outputs(model, i == 0) for i, model in enumerate(models)]
+        self._kernels = [model.get_layer("logit").kernel.numpy()[None, None] for model in models]
+        spec = tf.TensorSpec((None, self.size, self.size, 3), tf.uint8, name="images")
+        self.serve = tf.function(self._serve, input_signature=[spec])
+
+    def _serve(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        views = len(self._views)
+        # In one batch: the converter would write the weights once for each call of a model.
+        oriented = tf.concat([orient(images, view) for view in self._views], 0)
+        pixels = tf.cast(oriented, tf.float32)
+        logits, maps = [], []
+        for model, kernel in zip(self._models, self._kernels, strict=True):
+            outputs = model(pixels, training=False)
+            logits += tf.split(outputs["logit"][:, 0], views)
+            # The mean of this map is the logit without its bias, since pooling and the last layer
+            # commute: the class activation map of Zhou et al. 2016.
+            cams = tf.split(tf.nn.conv2d(outputs["features"], kernel, 1, "SAME"), views)
+            maps += [
+                turn_back(cam, view)[..., 0] for cam, view in zip(cams, self._views, strict=True)
+            ]
+            if "embedding" in outputs:
+                embedding = _mean(tf.split(outputs["embedding"], views))
+        by_view = tf.stack([_mean(logits[view::views]) for view in range(views)], 1)
+        logit = _mean(logits)
+        answer = {
+            "probability": self._calibrate(logit),
+            "logit": logit,
+            "by_view": self._calibrate(by_view),
+            "cam": self._slope * _mean(maps),
+            "embedding": embedding,
+        }
+        if self._normal is not None:  # as `training.serving.outliers.measure_distance`
+            whitened = tf.matmul(embedding - self._normal.mean, self._normal.whitening)
+            answer["distance"] = tf.reduce_mean(tf.square(whitened), 1)
+        return answer
+
+    def _calibrate(self, logit: tf.Tensor) -> tf.Tensor:
+        return tf.sigmoid(self._slope * logit + self._intercept)
+
+    def convert(self, precision: Precision, images: NDArray[np.uint8] | None = None) -> bytes:
+        """LiteRT's form.
+
+        Args:
+            images: (N, S, S, 3), what int8 measures the ranges of the activations on.
+        """
+        archive = keras.export.ExportArchive()
+        # Untracked variables are not frozen, and LiteRT then reads NaN for them without a word.
+        for model in self._models:
+            archive.track(model)
+        archive.add_endpoint(SIGNATURE, self.serve)
+        with tempfile.TemporaryDirectory() as folder:
+            archive.write_out(folder, verbose=False)
+            converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
+            if precision == "float16":
+                converter.optimizations = [tf.lite.Optimize.DEFAULT]
+                converter.target_spec.supported_types = [tf.float16]
+            if precision == "int8":
+                return _quantize(converter, images)
+            converted: bytes = converter.convert()
+        return converted
+
+    def compare(
+        self, converted: bytes, images: NDArray[np.uint8], thresholds: Sequence[float]
+    ) -> float:
+        """The largest difference in probability of a converted form from Keras's.
+
+        Args:
+            images: (N, S, S, 3).
+            thresholds: on the probability.
+
+        Raises:
+            TrainingError: it is above `GOLDEN_TOLERANCE`, or an image falls on another side of a
+                threshold.
+        """
+        expected = self.serve(tf.constant(images))["probability"].numpy()
+        given = run_litert(converted, images, len(images))["probability"]
+        difference = float(np.abs(given - expected).max())
+        limits = np.reshape(thresholds, (-1, 1))
+        otherwise = ((given >= limits) != (expected >= limits)).any(axis=0).sum()
+        if not difference <= GOLDEN_TOLERANCE or otherwise:
+            raise TrainingError(
+                f"The converted graph differs from Keras by up to {difference:.2g} in probability "
+                f"on {len(images)} images and decides {otherwise} of them otherwise; at most "
+                f"{GOLDEN_TOLERANCE} and none is allowed. Nothing was written."
+            )
+        return difference
+
+
+def _give_inner_outputs(model: keras.Model, embedding: bool) -> keras.Model:
+    outputs = {"features": model.get_layer("embedding").input, "logit": model.output}
+    if embedding:
+        pooled = [keras.ops.mean(_last_of(stage, model), axis=(1, 2)) for stage in _EMBEDDED_STAGES]
+        outputs["embedding"] = keras.ops.concatenate(pooled, axis=-1)
+    return keras.Model(model.input, outputs)
+
+
+def _last_of(stage: str, model: keras.Model) -> keras.KerasTensor:
+    ends = [layer for layer in model.layers if layer.name.startswith(stage)]
+    return ends[-1].output
+
+
+def _mean(tensors: list[tf.Tensor]) -> tf.Tensor:
+    return tf.add_n(tensors) / len(tensors) if len(tensors) > 1 else tensors[0]
+
+
+def _quantize(converter: tf.lite.TFLiteConverter, images: NDArray[np.uint8] | None) -> bytes:
+    assert images is not None
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: (
+        (SIGNATURE, {"images": image[None]}) for image in images
+    )
+    wholly = _quantize_all_but(converter, [])
+    return _quantize_all_but(converter, _list_first_stages(wholly))
+
+
+def _quantize_all_but(converter: tf.lite.TFLiteConverter, nodes: list[str]) -> bytes:
+    options = tf.lite.experimental.QuantizationDebugOptions(
+        denylisted_ops=_KEPT_FLOAT, denylisted_nodes=nodes
+    )
+    with warnings.catch_warnings():
+        # It makes an interpreter of TensorFlow's own, which TensorFlow calls outdated.
+        warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated", UserWarning)
+        debugger = tf.lite.experimental.QuantizationDebugger(
+            converter=converter,
+            debug_dataset=converter.representative_dataset,
+            debug_options=options,
+        )
+        converted: bytes = debugger.get_nondebug_quantized_model()
+    return converted
+
+
+def _list_first_stages(model: bytes) -> list[str]:
+    """Names of the int8 results of a converted graph's first stages."""
+    tensors = Interpreter(model_content=model).get_tensor_details()
+    return [
+        tensor["name"]
+        for tensor in tensors
+        if tensor["dtype"] == np.int8
+        and any(f"/{stage}" in tensor["name"] for stage in _KEPT_STAGES)
+    ]
+
+
+def run_litert(
+    model: bytes, images: Iterable[NDArray[np.uint8]], total: int
+) -> dict[str, NDArray[np.float32]]:
+    """What a converted graph gives for `total` images (S, S, 3), each alone, on all cores.
+
+    Returns:
+        Its outputs, (total, ...) each.
+    """
+    waiting, taking = enumerate(images), threading.Lock()
+    answers: dict[int, dict[str, NDArray[np.float32]]] = {}
+    with tqdm(total=total, desc="Predicting", unit=" images", mininterval=1) as bar:
+
+        def work(_: int) -> None:
+            serve = Interpreter(model_content=model, num_threads=1).get_signature_runner(SIGNATURE)
+            while True:
+                with taking:
+                    i, image = next(waiting, (-1, None))
+                if image is None:
+                    return
+                answers[i] = serve(images=image[None])
+                bar.update()
+
+        workers = os.cpu_count() or 1
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(work, range(workers)))  # which raises what they raise
+    return {
+        name: np.concatenate([answers[i][name] for i in range(len(answers))])
+        for name in next(iter(answers.values()), {})
+    }

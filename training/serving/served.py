@@ -1,0 +1,196 @@
+"""A run as it is served: the graph, and all that is chosen on its out-of-fold predictions."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import pandas as pd
+from etils import epath
+from numpy.typing import NDArray
+
+from processing.bundle import Calibration, OperatingPoint
+from training.data.batches import check_shards, choose_records, decode_records
+from training.data.folder import Data, read_data
+from training.data.vocabulary import TARGETS
+from training.errors import TrainingError
+from training.inspect.leaks import check_test
+from training.recipe import TrainSettings
+from training.serving.calibration import calibrate, choose_operating_points, fit_calibration
+from training.serving.graph import Precision, ServingGraph, run_litert
+from training.serving.outliers import choose_fitted, choose_threshold, fit_normal, measure_distance
+from training.train.run import MODEL, OOF, fold_folder, read_settings
+from training.train.splits import split_folds
+
+_log = logging.getLogger(__name__)
+
+CHECKED_IMAGES = 64
+_RANGED_IMAGES = 300  # that int8 measures its ranges on
+
+
+class Served(NamedTuple):
+    """What serving needs of a run."""
+
+    run: Path
+    settings: TrainSettings
+    data: Data
+    precision: Precision
+    views: int
+    model: bytes  # LiteRT's graph
+    float32: bytes  # the same in float32
+    keras_difference: float  # of that from Keras's, in probability: the largest
+    oof: pd.DataFrame  # of `predict_cases`, and fold; each image by the model that did not see it
+    oof_name: str
+    calibration: Calibration
+    points: tuple[OperatingPoint, ...]
+    outlier_threshold: float
+
+
+def read_whole_run(run: Path) -> tuple[TrainSettings, Data]:
+    """Read a run's settings and data.
+
+    Raises:
+        TrainingError: a fold is missing, the data are others, or the run is not made to serve.
+    """
+    settings = read_settings(run)
+    data = read_data(epath.Path(settings.data))
+    if data.build.cases_sha256 != settings.data_sha256:
+        raise TrainingError(f"{data.folder} is no longer the data set that {run} was trained on.")
+    if settings.size != data.build.settings.size:
+        raise TrainingError(
+            f"{run} was trained at {settings.size} px on squares of {data.build.settings.size} px, "
+            "but serving cuts photos to the size of the model. Build the data and train again with "
+            f"--size {settings.size}."
+        )
+    missing = [k for k in range(settings.folds) if not (fold_folder(run, k) / OOF).exists()]
+    if missing:
+        raise TrainingError(
+            f"{run} has not finished fold {missing[0]} of {settings.folds} (0 to "
+            f"{settings.folds - 1}). Go on with python -m training train --run {run} --resume."
+        )
+    return settings, data
+
+
+def serve_run(
+    run: Path, settings: TrainSettings, data: Data, precision: Precision, views: int
+) -> Served:
+    """Average a run's folds in one graph, and choose calibration and thresholds out of fold.
+
+    The out-of-fold predictions are made anew by graphs of one fold each, of the precision and with
+    the views of the one that serves.
+
+    Raises:
+        TrainingError: the graph does not do what Keras does.
+    """
+    splits = split_folds(settings, data)
+    models, parts, normal = [], [], None
+    for fold, split in splits.items():
+        _log.info("Fold %d of %d, as it is served", fold, settings.folds)
+        models.append(keras.models.load_model(fold_folder(run, fold) / MODEL))
+        seen = split.training.sample(frac=1, random_state=0)
+        graph = ServingGraph(models[-1:], views)
+        model = _convert(graph, precision, data, seen)
+        if normal is None:  # one network is enough to tell how a photo looks
+            _, outputs = predict_cases(model, data, choose_fitted(seen))
+            normal = fit_normal(outputs["embedding"])
+        part, outputs = predict_cases(model, data, split.scored)
+        distance = measure_distance(outputs["embedding"], normal) if fold == 0 else np.nan
+        parts.append(part.assign(fold=fold, distance=distance))
+    assert normal is not None
+    oof = pd.concat(parts, ignore_index=True)
+    name = (
+        f"out-of-fold predictions, {settings.folds} folds: {len(oof)} images, "
+        f"{oof['target'].sum()} {TARGETS[data.build.settings.target].plural}"
+    )
+    calibration = fit_calibration(oof, name)
+    oof["probability"] = calibrate(oof["logit"].to_numpy(), calibration)
+    points = choose_operating_points(oof, name)
+    threshold = choose_threshold(oof["distance"].dropna().to_numpy())
+    oof["outlier"] = (oof["distance"] > threshold).where(oof["distance"].notna())
+    _log.info("All folds in one graph")
+    graph = ServingGraph(models, views, calibration.slope, calibration.intercept, normal)
+    some = data.cases.sample(frac=1, random_state=0)
+    exact = graph.convert("float32")
+    images = np.stack(list(_read_squares(data, some[:CHECKED_IMAGES], [])))
+    difference = graph.compare(exact, images, [point.threshold for point in points])
+    model = exact if precision == "float32" else _convert(graph, precision, data, some)
+    return Served(
+        run, settings, data, precision, views, model, exact, difference, oof, name, calibration,
+        points, threshold,
+    )  # fmt: skip
+
+
+def read_tests(tests: Sequence[epath.Path], data: Data) -> list[Data]:
+    """Read test sets, none of which may share anything with the training data.
+
+    Raises:
+        TrainingError: one does, or is of another size or target.
+    """
+    read = [read_data(test) for test in tests]
+    for test in read:
+        _check_test(test, data)
+    return read
+
+
+def predict_test(served: Served, test: Data, model: bytes | None = None) -> pd.DataFrame:
+    """Predict a test set: columns as of `predict_cases`, and probability, outlier."""
+    table, outputs = predict_cases(model or served.model, test, test.cases)
+    return table.assign(
+        probability=outputs["probability"].astype(np.float64),
+        outlier=outputs["distance"] > served.outlier_threshold,
+    )
+
+
+def predict_cases(
+    model: bytes, data: Data, cases: pd.DataFrame
+) -> tuple[pd.DataFrame, dict[str, NDArray[np.float32]]]:
+    """Run a converted graph on some images of a data folder.
+
+    Returns:
+        Columns image_name, target, group, logit, in the order of the shards; all outputs.
+    """
+    names: list[str] = []
+    outputs = run_litert(model, _read_squares(data, cases, names), len(cases))
+    table = pd.DataFrame({"image_name": names, "logit": outputs["logit"].astype(np.float64)})
+    known = cases[["image_name", "target", "group"]]
+    return table.merge(known, on="image_name", validate="one_to_one"), outputs
+
+
+def _read_squares(data: Data, cases: pd.DataFrame, names: list[str]) -> Iterator[NDArray[np.uint8]]:
+    """The squares (S, S, 3) of some rows of the table of cases, whose names go to `names`."""
+    for batch in decode_records(choose_records(data, cases), data.build.settings.size, 64):
+        for name, image in zip(batch["image_name"].numpy(), batch["image"].numpy(), strict=True):
+            names.append(name.decode())
+            yield image
+
+
+def _convert(graph: ServingGraph, precision: Precision, data: Data, cases: pd.DataFrame) -> bytes:
+    """Convert; int8 measures its ranges on the first of `cases`."""
+    if precision != "int8":
+        return graph.convert(precision)
+    squares = _read_squares(data, cases[:_RANGED_IMAGES], [])
+    return graph.convert(precision, np.stack(list(squares)))
+
+
+def _check_test(test: Data, data: Data) -> None:
+    size, wanted = test.build.settings.size, data.build.settings.size
+    if size != wanted:
+        raise TrainingError(
+            f"--test {test.folder} holds images of {size} px, the model takes {wanted}. "
+            f"Build it again with --size {wanted}."
+        )
+    if test.build.settings.target != data.build.settings.target:
+        raise TrainingError(
+            f"--test {test.folder} counts {test.build.settings.target} as positive, the training "
+            f"data {data.build.settings.target}. Build it again with the same --target."
+        )
+    check_shards(test.shards(), size)
+    for check in check_test(data.cases, test.cases, ""):
+        if len(check.found):
+            raise TrainingError(
+                f"--test {test.folder} shares {len(check.found)} {check.what} with the training "
+                f"data, first {check.found['found'].iloc[0]}. A test set must be apart: build the "
+                f"training data with --apart-from {test.folder}."
+            )

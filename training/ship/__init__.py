@@ -1,0 +1,1 @@
+"""Bundles: the model card, export and publication."""

@@ -1,0 +1,161 @@
+"""A run as it is served -> a bundle that carries its own proof."""
+
+import io
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from etils import epath
+from numpy.typing import NDArray
+
+from processing.bundle import (
+    CARD,
+    GOLDEN,
+    MODEL,
+    Bundle,
+    Description,
+    Input,
+    Metric,
+    Outliers,
+    refuse_existing,
+    write_bundle,
+)
+from processing.drawing import draw_lesion
+from training.data.vocabulary import LICENCE, TARGETS, describe_source
+from training.evaluate.evaluation import Evaluated, Evaluation, evaluate_run
+from training.evaluate.figures import Judgement
+from training.metrics.intervals import INTERVAL_METHOD, PROPORTION_METHOD
+from training.recipe import TrainSettings
+from training.serving.graph import Precision, run_litert
+from training.serving.served import Served
+from training.ship.card import render_card
+
+_log = logging.getLogger(__name__)
+
+_GOLDEN_LESIONS = 2  # of each kind; a bundle has to be small
+_SCORE_BINS = 20
+
+
+def export(
+    run: Path,
+    tests: Sequence[epath.Path],
+    out: Path,
+    precision: Precision = "float32",
+    views: int = 1,
+) -> tuple[Bundle, Evaluated]:
+    """Export a run, all folds averaged, as the bundle `out`, with what was measured of it.
+
+    Args:
+        tests: data folders that share nothing with the training data; they choose nothing.
+
+    Raises:
+        TrainingError: the run, a test set or the converted graph is not fit to serve.
+        BundleError: `out` exists.
+    """
+    refuse_existing(out)
+    evaluated = evaluate_run(run, tests, precision, views)
+    served = evaluated.served
+    description = _describe(served, evaluated.evaluation)
+    images = draw_golden_images(served.settings.size)
+    golden = run_litert(served.model, images, len(images))["probability"]
+    files = {
+        MODEL: served.model,
+        GOLDEN: _pack_golden(images, golden),
+        CARD: render_card(description, evaluated.evaluation).encode(),
+    }
+    return write_bundle(out, description, files), evaluated
+
+
+def draw_golden_images(size: int) -> NDArray[np.uint8]:
+    """Drawn lesions (N, S, S, 3): golden inputs that may be published."""
+    return np.stack(
+        [
+            draw_lesion(seed, size, irregular=irregular)
+            for irregular in (False, True)
+            for seed in range(_GOLDEN_LESIONS)
+        ]
+    )
+
+
+def _pack_golden(images: NDArray[np.uint8], probability: NDArray[np.float32]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, images=images, probability=probability)
+    return buffer.getvalue()
+
+
+def _describe(served: Served, evaluation: Evaluation) -> Description:
+    settings, built = served.settings, served.data.build
+    refused = evaluation.judgements[0].refused
+    assert refused is not None
+    return Description(
+        backbone=settings.backbone,
+        input=Input(size=settings.size, crop_fraction=built.settings.crop_fraction),
+        label=TARGETS[built.settings.target].label,
+        operating_points=served.points,
+        operating_point=evaluation.operating_point,
+        calibration=served.calibration,
+        outliers=Outliers(
+            threshold=served.outlier_threshold, refused=refused, measured_on=served.oof_name
+        ),
+        scores=tuple(
+            np.histogram(served.oof["probability"], _SCORE_BINS, (0, 1))[0] / len(served.oof)
+        ),
+        metrics=tuple(
+            metric
+            for judgement in evaluation.judgements
+            for metric in _list_metrics(judgement, evaluation.operating_point)
+        ),
+        licence=LICENCE,
+        attribution=tuple(
+            line for name in built.sources for line in describe_source(name).attribution
+        ),
+        training=_describe_training(served),
+    )
+
+
+def _list_metrics(judgement: Judgement, in_force: str) -> list[Metric]:
+    point = next(each for each in judgement.at_thresholds if each.operating_point == in_force)
+    measured = {
+        "AUC": (judgement.figures["AUC"], INTERVAL_METHOD),
+        "sensitivity": (point.sensitivity, PROPORTION_METHOD),
+        "specificity": (point.specificity, PROPORTION_METHOD),
+    }
+    return [
+        Metric(
+            name=name,
+            dataset=judgement.dataset,
+            estimate=estimate,
+            interval_method=method,
+            images=judgement.images,
+            positives=judgement.positives,
+        )
+        for name, (estimate, method) in measured.items()
+    ]
+
+
+def _describe_training(served: Served) -> dict[str, Any]:
+    return {
+        "settings": _describe_settings(served.settings),
+        "folds_averaged": served.settings.folds,
+        "views_averaged": served.views,
+        "precision": served.precision,
+        "data": served.data.build.model_dump(
+            mode="json", include={"settings", "sources", "images", "positives", "groups"}
+        ),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+    }
+
+
+def _describe_settings(settings: TrainSettings) -> dict[str, Any]:
+    """Without this machine's paths."""
+    earlier = settings.weights_run
+    described = settings.model_dump(mode="json", exclude={"data", "data_sha256", "weights_run"})
+    return described | {
+        "weights": Path(settings.weights).name,
+        "weights_run": earlier and _describe_settings(earlier),
+    }

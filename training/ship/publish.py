@@ -1,0 +1,131 @@
+"""What a bundle must show before it is put in force, and what a store holds."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from processing.bundle import Bundle, BundleError, Manifest, Metric, read_bundle
+from processing.store.base import Pointer
+from processing.store.open import open_store
+from training.errors import TrainingError
+
+_TEST = "test set "
+
+
+def publish(
+    folder: Path, uri: str, test: str | None, reason: str, progress: Callable[[int], object]
+) -> str:
+    """Check the bundle in `folder`, store it at `uri`, put it in force, and return its version.
+
+    Args:
+        test: the name of the test set on which its AUC must not be below that of the version in
+            force; None: each that either of them names.
+        reason: why it is to be published although it is worse, or not known to be as good; it is
+            kept with the version. "": it must be as good.
+
+    Raises:
+        TrainingError: the AUC is lower, or not known.
+        BundleError: the graph does not give its golden answers.
+        BundleError, StoreError: as `processing.store.Store.publish`.
+    """
+    bundle = read_bundle(folder)
+    check_golden(bundle)
+
+    def check(current: Manifest) -> None:
+        if not reason:
+            _check_as_good(bundle.manifest, current, test)
+
+    return open_store(uri).publish(folder, progress, note=reason, check=check)
+
+
+def check_golden(bundle: Bundle) -> None:
+    """Check that the graph can be run here and gives its golden answers.
+
+    Raises:
+        BundleError: it cannot, or does not.
+    """
+    from ai_edge_litert.interpreter import Interpreter  # slow to import: `models` need not wait
+
+    def answer(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        serve = Interpreter(str(bundle.model_path)).get_signature_runner()
+        return np.array([serve(images=image[None])["probability"][0] for image in images])
+
+    try:
+        bundle.check_golden(answer)
+    except (ValueError, RuntimeError, KeyError) as error:
+        raise BundleError(
+            f"{bundle.model_path} is not a graph that can be served: {error}. Export it again."
+        ) from error
+
+
+def _check_as_good(new: Manifest, current: Manifest, test: str | None) -> None:
+    ours, theirs = _test_aucs(new), _test_aucs(current)
+    remedy = "To publish it all the same, give --force with the reason."
+    named = [test] if test else list(dict.fromkeys([*theirs, *ours]))
+    if not named:
+        raise TrainingError(
+            "Neither the bundle nor the version in force was measured on a test set, so that "
+            f"nobody knows which is better. Export it with --test. {remedy}"
+        )
+    for name in named:
+        for what, aucs in (("The bundle", ours), ("The version in force", theirs)):
+            if name not in aucs:
+                raise TrainingError(
+                    f"{what} was not measured on test set {name}, only on "
+                    f"{', '.join(aucs) or 'none'}. Name one that both were with --test, or export "
+                    f"it with --test {name}. {remedy}"
+                )
+        here, there = ours[name], theirs[name]
+        if (here.images, here.positives) != (there.images, there.positives):
+            raise TrainingError(
+                f"Test set {name} has {here.images} images in the bundle's figures and "
+                f"{there.images} in those of the version in force: they are not the same. {remedy}"
+            )
+        if here.estimate.value < there.estimate.value:
+            raise TrainingError(
+                f"On test set {name} the bundle has an AUC of {here.estimate.value:.4f}, the "
+                f"version in force {there.estimate.value:.4f}. {remedy}"
+            )
+
+
+def _test_aucs(manifest: Manifest) -> dict[str, Metric]:
+    return {
+        metric.dataset.removeprefix(_TEST): metric
+        for metric in manifest.metrics
+        if metric.name == "AUC" and metric.dataset.startswith(_TEST)
+    }
+
+
+class StoredModel(NamedTuple):
+    """A version in a store."""
+
+    manifest: Manifest
+    place: str  # "in force", "1 back" as rollback counts, or ""
+    note: str  # why it was forced
+
+    @property
+    def aucs(self) -> dict[str, Metric]:
+        """AUC by test set."""
+        return _test_aucs(self.manifest)
+
+
+def list_models(uri: str) -> list[StoredModel]:
+    """The versions in a store, the one in force first, then those before it, then all others.
+
+    Raises:
+        StoreError: the store cannot be read, or nothing was published there.
+    """
+    store = open_store(uri)
+    pointer: Pointer = store.read_pointer()
+    history = pointer.history[::-1]
+    places = {each.version: (f"{i} back", each.note) for i, each in reversed([*enumerate(history)])}
+    places[pointer.version] = ("in force", pointer.note)
+    others = [version for version in store.list_versions() if version not in places]
+    ordered = [*dict.fromkeys(each.version for each in history), *others[::-1]]
+    return [
+        StoredModel(store.read_manifest(version), *places.get(version, ("", "")))
+        for version in ordered
+    ]

@@ -1,0 +1,1 @@
+"""Cross-validation, and the run folder that it writes. Sees no test set."""

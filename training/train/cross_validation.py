@@ -1,0 +1,89 @@
+"""Cross-validation, top to bottom: folds of shards -> models -> out-of-fold predictions."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from training.data.batches import check_shards
+from training.data.folder import Data
+from training.errors import TrainingError
+from training.files import is_full
+from training.model.network import build_model
+from training.recipe import TrainSettings, list_changes
+from training.train.fold import Job, train_fold
+from training.train.hardware import check_batch_size, find_hardware
+from training.train.report import write_run_report
+from training.train.run import (
+    OOF,
+    RunMetrics,
+    check_run,
+    fold_folder,
+    note_environment,
+    open_run,
+    pool,
+)
+from training.train.splits import check_start, split_folds
+
+_log = logging.getLogger(__name__)
+
+CHECKPOINT_MINUTES = 10.0
+
+
+def cross_validate(
+    settings: TrainSettings,
+    data: Data,
+    run: Path,
+    *,
+    only_folds: Sequence[int] = (),
+    resume: bool = False,
+    checkpoint_minutes: float = CHECKPOINT_MINUTES,
+    precision: str = "auto",
+) -> RunMetrics | None:
+    """Train the folds of `only_folds` (none given: all) and pool and show every fold that is done.
+
+    Returns:
+        What metrics.json holds; None in other processes than the first.
+
+    Raises:
+        TrainingError: the data, the run folder or an option is not usable.
+    """
+    splits = split_folds(settings, data)
+    unknown = [fold for fold in only_folds if fold not in splits]
+    if unknown:
+        raise TrainingError(f"--only-fold {unknown[0]}: folds are 0 to {settings.folds - 1}.")
+    check_shards(data.shards(), data.build.settings.size)
+    hardware = find_hardware(precision)
+    check_batch_size(settings.batch_size, hardware)
+    if hardware.process == 0:
+        check_run(run, settings, resume)
+    # Before the run folder is made: weights that cannot be had should leave nothing behind.
+    if settings.weights_run:
+        check_start(settings, settings.weights_run, only_folds or splits)
+    else:
+        build_model(settings.backbone, settings.size, settings.weights)
+    changes = list_changes(settings)
+    _log.info("Settings: %s", "; ".join(changes) if changes else "the defaults")
+    if hardware.process == 0:
+        open_run(run, settings)
+        note_environment(run, hardware.description, hardware.precision)
+    for fold in only_folds or splits:
+        folder = fold_folder(run, fold)
+        if (folder / OOF).exists():
+            _log.info("Fold %d is done already", fold)
+            continue
+        _log.info("Fold %d of %d", fold, settings.folds)
+        job = Job(settings, data, splits[fold], folder, hardware, checkpoint_minutes)
+        try:
+            train_fold(job)
+        except Exception as error:
+            if is_full(error):  # not all files are ours to write: TensorBoard's, for one
+                raise TrainingError(
+                    f"{folder}: the disk is full. The last checkpoint stays: free some space and "
+                    "go on with --resume."
+                ) from error
+            raise
+    if hardware.process:  # another process writes
+        return None
+    metrics = pool(run, settings.folds)
+    write_run_report(run, settings, metrics)
+    return metrics

@@ -1,0 +1,79 @@
+"""Logits of a trained model, of one view of each image and of all eight orientations."""
+
+import math
+import sys
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from training.data.batches import choose_records, decode_records
+from training.data.folder import Data
+from training.data.tfrecords import parse_example
+from training.errors import TrainingError
+
+ORIENTATIONS = 8  # four quarter turns, and the same of the mirror image
+
+
+def orient(images: tf.Tensor, k: int) -> tf.Tensor:
+    """Images (B, S, S, C) in orientation k, 0..7: mirrored from 4 on, then turned; 0 as it was."""
+    return tf.image.rot90(tf.reverse(images, [2]) if k >= 4 else images, k % 4)
+
+
+def turn_back(images: tf.Tensor, k: int) -> tf.Tensor:
+    """Undo `orient`."""
+    turned = tf.image.rot90(images, -k % 4)
+    return tf.reverse(turned, [2]) if k >= 4 else turned
+
+
+def predict(
+    model: keras.Model, data: Data, cases: pd.DataFrame, batch_size: int, tta: bool
+) -> pd.DataFrame:
+    """Predict some rows of the table of cases.
+
+    Args:
+        model: (B, S, S, 3) float, 0..255 -> logit (B, 1).
+        batch_size: every batch is filled up to it, so that any number of devices can share it.
+        tta: also give the mean logit over eight orientations.
+
+    Returns:
+        Columns image_name, target, group, logit and, with `tta`, logit_tta.
+
+    Raises:
+        TrainingError: the shards lack one of the images.
+    """
+    resized = model.input_shape[1]
+    records = choose_records(data, cases)
+    names = [
+        name.decode()
+        for name in records.map(lambda r: parse_example(r)["image_name"]).as_numpy_iterator()
+    ]
+    if sorted(names) != sorted(cases["image_name"]):
+        raise TrainingError(
+            f"{data.folder}: the shards do not hold what its table of cases says. Build the data "
+            "set again."
+        )
+    batches = decode_records(records, data.build.settings.size, batch_size, resized)
+    orientations = ORIENTATIONS if tta else 1
+
+    def views(batch: dict[str, tf.Tensor]) -> tf.data.Dataset:
+        absent = batch_size - tf.shape(batch["image"])[0]
+        filled = tf.pad(batch["image"], [[0, absent], [0, 0], [0, 0], [0, 0]])
+        filled = tf.ensure_shape(filled, (batch_size, resized, resized, 3))
+        oriented = tf.stack([orient(filled, k) for k in range(orientations)])
+        return tf.data.Dataset.from_tensor_slices(tf.cast(oriented, tf.float32))
+
+    logits = model.predict(
+        batches.flat_map(views).prefetch(2),
+        steps=orientations * math.ceil(len(names) / batch_size),
+        verbose=1 if sys.stdout.isatty() else 0,
+    )
+    # (batches, orientations, images of a batch) -> (orientations, images)
+    by_view = logits.reshape(-1, orientations, batch_size).transpose(1, 0, 2)
+    by_view = by_view.reshape(orientations, -1)[:, : len(names)]
+    predicted = pd.DataFrame({"image_name": names, "logit": by_view[0].astype(np.float64)})
+    if tta:
+        predicted["logit_tta"] = by_view.mean(axis=0, dtype=np.float64)
+    known = cases[["image_name", "target", "group"]]
+    return known.merge(predicted, on="image_name", validate="one_to_one")

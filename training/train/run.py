@@ -1,0 +1,191 @@
+"""The folder of a run: what was asked for, where it ran, and what came of it.
+
+runs/NAME/  config.json environment.json metrics.json oof.csv report.html
+            fold<k>/ checkpoint.npz history.csv tensorboard/ model.keras oof.csv
+"""
+
+import json
+import platform
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import BaseModel
+
+from processing.bundle import Estimate
+from training.errors import TrainingError, list_differences
+from training.files import write_whole
+from training.metrics.intervals import INTERVAL_METHOD, auc
+from training.recipe import TrainSettings
+from training.text import align, render_estimate
+
+CONFIG, ENVIRONMENT, METRICS, OOF, MODEL, HISTORY = (
+    "config.json", "environment.json", "metrics.json", "oof.csv", "model.keras", "history.csv",
+)  # fmt: skip
+# TensorFlow goes by several names: Kaggle's TPU image has tensorflow-cpu.
+_PACKAGES = ("tensorflow", "tensorflow-cpu", "tensorflow-tpu", "keras", "jax", "numpy")
+
+
+class Measured(BaseModel):
+    """How models do on images that they were not trained on."""
+
+    images: int
+    positives: int
+    auc: Estimate  # of one view of an image, as it will be served
+    auc_tta: Estimate | None  # of the mean logit of its eight orientations
+    seconds: float  # of the epochs
+
+
+class FoldMetrics(Measured):
+    """How one fold's model does."""
+
+    fold: int
+    epochs: int
+
+
+class RunMetrics(Measured):
+    """metrics.json: what the finished folds give, pooled and alone."""
+
+    folds_done: int
+    folds: int
+    interval_method: str = INTERVAL_METHOD
+    by_fold: list[FoldMetrics]
+
+
+def check_run(run: Path, settings: TrainSettings, resume: bool) -> None:
+    """Check that a run can be begun or, with `resume`, gone on with.
+
+    Raises:
+        TrainingError: it exists and `resume` is not set, or the other way about, or its settings
+            are others.
+    """
+    if not (run / CONFIG).exists():
+        if resume:
+            raise TrainingError(f"--resume: {run} is not a run yet. Start it without --resume.")
+        return
+    if not resume:
+        raise TrainingError(f"{run} exists. Go on with --resume, or choose another --run.")
+    # A data folder that was moved is the same if its table of cases is.
+    there = read_settings(run).model_copy(update={"data": settings.data})
+    if differing := list_differences(there, settings):
+        raise TrainingError(
+            f"{run}: --resume with other settings: {'; '.join(differing)}. Give them as they were, "
+            "or choose another --run."
+        )
+
+
+def open_run(run: Path, settings: TrainSettings) -> None:
+    """Make the run folder, and write down what it was asked for and where its data are now."""
+    run.mkdir(parents=True, exist_ok=True)
+    write_whole(run / CONFIG, settings.model_dump_json(indent=2) + "\n")
+
+
+def note_environment(run: Path, hardware: str, precision: str) -> None:
+    """Add this session to environment.json, unless the last one was alike."""
+    packages = {}
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            packages[name] = version(name)
+    session = {
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+        **packages,
+        "hardware": hardware,
+        "precision": precision,
+    }
+    path = run / ENVIRONMENT
+    sessions = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    if sessions[-1:] != [session]:
+        write_whole(path, json.dumps([*sessions, session], indent=2) + "\n")
+
+
+def read_settings(run: Path) -> TrainSettings:
+    """Read a run's config.json.
+
+    Raises:
+        TrainingError: `run` is no run folder.
+    """
+    try:
+        return TrainSettings.model_validate_json((run / CONFIG).read_bytes())
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{run} is not a run folder: {CONFIG}: {error}") from error
+
+
+def fold_folder(run: Path, fold: int) -> Path:
+    """Folder of a fold."""
+    return run / f"fold{fold}"
+
+
+def finished_folds(run: Path, folds: int) -> list[Path]:
+    """Folders of the folds whose predictions are written.
+
+    Raises:
+        TrainingError: none is.
+    """
+    folders = [fold_folder(run, k) for k in range(folds)]
+    done = [folder for folder in folders if (folder / OOF).exists()]
+    if not done:
+        raise TrainingError(f"{run} has no finished fold. Train it first, or with --resume.")
+    return done
+
+
+def read_oof(run: Path, folds: int) -> pd.DataFrame:
+    """Out-of-fold predictions of every finished fold.
+
+    Columns image_name, target, group, logit (of one view), fold, and logit_tta (the mean over eight
+    orientations) where the run made them.
+    """
+    text = {"image_name": str, "group": str}
+    parts = [pd.read_csv(folder / OOF, dtype=text) for folder in finished_folds(run, folds)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def pool(run: Path, folds: int) -> RunMetrics:
+    """Write oof.csv and metrics.json of the finished folds together."""
+    oof = read_oof(run, folds)
+    write_whole(run / OOF, oof.to_csv(index=False))
+    by_fold = []
+    for fold in sorted(set(oof["fold"])):
+        rows = oof[oof["fold"] == fold]
+        history = pd.read_csv(fold_folder(run, fold) / HISTORY)
+        by_fold.append(
+            FoldMetrics(
+                fold=fold,
+                **_measure(rows),
+                epochs=len(history),
+                seconds=round(float(history["seconds"].sum()), 3),
+            )
+        )
+    metrics = RunMetrics(
+        folds_done=len(by_fold),
+        folds=folds,
+        **_measure(oof),
+        seconds=round(sum(fold.seconds for fold in by_fold), 3),
+        by_fold=by_fold,
+    )
+    write_whole(run / METRICS, metrics.model_dump_json(indent=2) + "\n")
+    return metrics
+
+
+def _measure(oof: pd.DataFrame) -> dict[str, Any]:
+    target, group = oof["target"], oof["group"]
+    return {
+        "images": len(oof),
+        "positives": int(target.sum()),
+        "auc": auc(target, oof["logit"], group),
+        "auc_tta": auc(target, oof["logit_tta"], group) if "logit_tta" in oof else None,
+    }
+
+
+def render_metrics(metrics: RunMetrics) -> str:
+    """The table for the terminal: a line for each fold, and one for all."""
+    rows = [("fold", "images", "positive", "AUC (95 % interval)", "AUC, 8 views", "minutes")]
+    measured: list[tuple[str, Measured]] = [(str(fold.fold), fold) for fold in metrics.by_fold]
+    for name, each in [*measured, ("pooled", metrics)]:
+        tta = render_estimate(each.auc_tta) if each.auc_tta else "-"
+        minutes = f"{each.seconds / 60:.1f}"
+        counts = f"{each.images:,}", f"{each.positives:,}"
+        rows.append((name, *counts, render_estimate(each.auc), tta, minutes))
+    return align(rows)

@@ -1,0 +1,61 @@
+"""Learning rates over epochs, whatever the batch size and the number of devices."""
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from training.recipe import Schedule
+
+
+def learning_rate_at(schedule: Schedule, epoch: Any, epochs: int) -> Any:
+    """Learning rate at `epoch`, a number or tensor of 0..epochs.
+
+    - `decay`: exponential, from the highest at 0 to the lowest at the end.
+    - `warmup_decay`: linear from 0 (Goyal et al. 2017), held, then a half cosine (Loshchilov &
+      Hutter 2017) or an exponential down to the lowest at the end.
+    - `cyclic`: triangular between the lowest and the highest (Smith 2017).
+    """
+    if schedule.name == "cyclic":
+        phase = ops.mod(epoch / schedule.cycle_epochs, 1.0)
+        share = 1.0 - ops.abs(2.0 * phase - 1.0)
+        return schedule.learning_rate * (schedule.lowest + (1.0 - schedule.lowest) * share)
+    if schedule.name == "decay":
+        return schedule.learning_rate * _fall("exponential", epoch / epochs, schedule.lowest)
+    start = schedule.warmup_epochs + schedule.hold_epochs
+    falling = ops.clip((epoch - start) / max(epochs - start, 1e-6), 0.0, 1.0)
+    warmup = schedule.warmup_epochs
+    rising = ops.minimum(epoch / warmup, 1.0) if warmup else 1.0
+    return schedule.learning_rate * rising * _fall(schedule.curve, falling, schedule.lowest)
+
+
+def _fall(curve: str, share: Any, lowest: float) -> Any:
+    """From 1 at share 0 to `lowest` at share 1."""
+    if curve == "cosine":
+        return lowest + (1.0 - lowest) * 0.5 * (1.0 + ops.cos(math.pi * share))
+    return ops.exp(math.log(max(lowest, 1e-6)) * share)  # an exponential never reaches 0
+
+
+class PerStep(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+    """A `Schedule` as Keras's optimizers take it: learning rate of a step."""
+
+    def __init__(
+        self, schedule: Schedule, epochs: int, steps_per_epoch: int, first_epoch: int = 0
+    ) -> None:
+        self._schedule, self._epochs = schedule, epochs
+        self._steps_per_epoch, self._first_epoch = steps_per_epoch, first_epoch
+
+    def __call__(self, step: Any) -> Any:
+        """Learning rate of `step`, counted from the start of `first_epoch`."""
+        epoch = self._first_epoch + ops.cast(step, "float32") / self._steps_per_epoch
+        return learning_rate_at(self._schedule, epoch, self._epochs)
+
+    def get_config(self) -> dict[str, Any]:
+        """What `__init__` takes."""
+        return {
+            "schedule": self._schedule,
+            "epochs": self._epochs,
+            "steps_per_epoch": self._steps_per_epoch,
+            "first_epoch": self._first_epoch,
+        }
