@@ -1,5 +1,6 @@
 """Archives of drawn lesions, laid out as ISIC publishes its own."""
 
+import hashlib
 from pathlib import Path
 
 import pandas as pd
@@ -75,3 +76,12 @@ def build_isic2019(archive: Path, out: Path, settings: BuildSettings = SETTINGS)
     """Build one data folder from one archive in ISIC 2019's layout."""
     (built,) = build(list_isic2019(archive), [], [settings], epath.Path(out)).values()
     return built
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below `folder`, by its path in there."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in Path(folder).rglob("*")
+        if path.is_file()
+    }

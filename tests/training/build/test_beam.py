@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import pytest
 from etils import epath
-from tests.training.test_build import digests
 
-from tests.training.archives import SETTINGS, list_isic2019
+from tests.training.archives import SETTINGS, hash_files, list_isic2019
 from training.build.beam import run_on_beam
 from training.build.build import build
 from training.errors import TrainingError
@@ -91,4 +90,4 @@ def test_a_build_on_beam_has_the_same_bytes_as_one_without(
     out = epath.Path(tmp_path / "out")
     beam = partial(run_on_beam, runner="DirectRunner", options=options)
     build(list_isic2019(archive), [], [SETTINGS], out, beam=beam)
-    assert digests(out) == digests(data)
+    assert hash_files(out) == hash_files(data)

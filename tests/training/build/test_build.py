@@ -1,4 +1,3 @@
-import hashlib
 import shutil
 from pathlib import Path
 
@@ -9,7 +8,13 @@ from etils import epath
 from PIL import Image
 
 from processing.image import read_square
-from tests.training.archives import SETTINGS, build_isic2019, list_isic2019, write_isic2020
+from tests.training.archives import (
+    SETTINGS,
+    build_isic2019,
+    hash_files,
+    list_isic2019,
+    write_isic2020,
+)
 from tests.training.kaggle_sets import write_kaggle_set
 from training.build.build import build
 from training.build.sources import read_sources
@@ -20,14 +25,6 @@ from training.data.vocabulary import TARGETS
 from training.errors import TrainingError
 
 IMAGES = "ISIC_2019_Training_Input"
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in Path(folder).rglob("*")
-        if path.is_file()
-    }
 
 
 @pytest.fixture
@@ -67,7 +64,7 @@ def test_the_same_build_twice_gives_the_same_bytes(
     archive: Path, data: epath.Path, tmp_path: Path
 ) -> None:
     build_isic2019(archive, tmp_path / "again")
-    assert digests(tmp_path / "again") == digests(data)
+    assert hash_files(tmp_path / "again") == hash_files(data)
 
 
 def test_several_processes_give_the_same_bytes_as_one(
@@ -75,7 +72,7 @@ def test_several_processes_give_the_same_bytes_as_one(
 ) -> None:
     out = epath.Path(tmp_path / "two")
     build(list_isic2019(archive), [], [SETTINGS], out, processes=2)
-    assert digests(out) == digests(data)
+    assert hash_files(out) == hash_files(data)
 
 
 def test_two_sizes_in_one_pass_are_what_each_gives_alone(
@@ -84,8 +81,8 @@ def test_two_sizes_in_one_pass_are_what_each_gives_alone(
     large = SETTINGS.model_copy(update={"size": 80, "crop_fraction": 0.5})
     build(list_isic2019(archive), [], [SETTINGS, large], epath.Path(tmp_path / "both"))
     build_isic2019(archive, tmp_path / "large", large)
-    assert digests(tmp_path / "both" / "64") == digests(data)
-    assert digests(tmp_path / "both" / "80") == digests(tmp_path / "large")
+    assert hash_files(tmp_path / "both" / "64") == hash_files(data)
+    assert hash_files(tmp_path / "both" / "80") == hash_files(tmp_path / "large")
     assert {path.name for path in (tmp_path / "both").iterdir()} == {"64", "80"}
 
 

@@ -12,9 +12,14 @@ from pathlib import Path
 import pytest
 from etils import epath
 from etils.epath import gpath, register
-from tests.training.test_build import digests
 
-from tests.training.archives import SETTINGS, build_isic2019, list_isic2019, write_isic2019
+from tests.training.archives import (
+    SETTINGS,
+    build_isic2019,
+    hash_files,
+    list_isic2019,
+    write_isic2019,
+)
 from tests.training.disks import enlarge
 from training.build.build import build
 from training.data.batches import make_evaluation_dataset
@@ -48,7 +53,7 @@ def test_a_build_killed_ten_times_ends_with_the_same_bytes(
 ) -> None:
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "killed"
     assert start_build(large_archive, undisturbed).wait(120) == 0
-    expected = digests(undisturbed)
+    expected = hash_files(undisturbed)
     rng = random.Random(0)
     for kill in range(KILLS):
         process = start_build(large_archive, out)
@@ -61,10 +66,10 @@ def test_a_build_killed_ten_times_ends_with_the_same_bytes(
             # Now the whole family, now the parent alone, whose workers then go on for a while.
             (os.killpg if kill % 2 else os.kill)(process.pid, signal.SIGKILL)
             process.wait()
-            shards = {name: sha for name, sha in digests(out).items() if is_shard(name)}
+            shards = {name: sha for name, sha in hash_files(out).items() if is_shard(name)}
             assert shards.items() <= expected.items()
     assert start_build(large_archive, out).wait(120) == 0
-    assert digests(out) == expected
+    assert hash_files(out) == expected
 
 
 def is_shard(name: str) -> bool:
@@ -85,7 +90,7 @@ def test_a_full_disk_is_named_and_the_build_goes_on_once_there_is_room(
             read_data(epath.Path(out))
     enlarge(small_disk, 2000)
     build_isic2019(archive, out)
-    assert digests(out) == digests(data)
+    assert hash_files(out) == hash_files(data)
 
 
 def test_a_full_disk_is_named_from_worker_processes_too(archive: Path, small_disk: Path) -> None:
