@@ -1,7 +1,9 @@
-"""gunicorn's settings; PORT and WEB_CONCURRENCY come from the environment."""
+"""gunicorn's settings; HOST, PORT and WEB_CONCURRENCY come from the environment."""
 
+import errno
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -14,7 +16,7 @@ try:
 except SettingsError as error:
     sys.exit(str(error))
 
-bind = f"0.0.0.0:{_settings.port}" if _settings.port else "127.0.0.1:8000"
+bind = _settings.bind
 workers = _settings.web_concurrency
 worker_class = "config.worker.Worker"
 # Far more than the queue has places: the rest are slow uploads, probes, requests to be refused.
@@ -26,22 +28,48 @@ graceful_timeout = 25
 if Path("/dev/shm").is_dir():  # nosec B108
     worker_tmp_dir = "/dev/shm"  # nosec B108
 control_socket_disable = True
-# Each worker's counts lie there, so that any of them can tell those of all.
-_metrics = tempfile.mkdtemp(prefix="melanoma-metrics-")
-os.environ["PROMETHEUS_MULTIPROC_DIR"] = _metrics
+_METRICS = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def on_starting(server: Any) -> None:
+    """Stop at once if the address cannot be had; else make the folder for the workers' metrics.
+
+    gunicorn itself would retry for five seconds and end without a remedy.
+    """
+    # Sockets inherited from systemd, or from the process that this one replaces (SIGUSR2).
+    inherited = server.master_pid or os.environ.get("LISTEN_PID") == str(os.getpid())
+    for address in server.cfg.address:
+        if not inherited and isinstance(address, tuple):  # no Unix socket or file descriptor
+            _check_free(*address)
+    os.environ[_METRICS] = tempfile.mkdtemp(prefix="melanoma-metrics-")
+
+
+def _check_free(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gunicorn
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                sys.exit(f"Cannot listen on {host}, port {port}: {error}. Change HOST or PORT.")
+            sys.exit(
+                f"Port {port} on {host} is in use by another program. Stop it, or choose another "
+                f"port: HOST={host} PORT={8001 if port == 8000 else 8000} make run"
+            )
 
 
 def child_exit(_server: object, worker: Any) -> None:
-    """Take a worker that is gone out of the counts of what is there now."""
-    # Here, as what this imports reads the variable above once.
+    """Remove a worker that has ended from the gauges."""
+    # Imported here, because it reads the variable above once.
     from prometheus_client.multiprocess import mark_process_dead
 
-    mark_process_dead(worker.pid)
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
 def on_exit(_server: object) -> None:
-    """Leave nothing behind."""
-    shutil.rmtree(_metrics, ignore_errors=True)
+    """Remove the folder of metrics."""
+    shutil.rmtree(os.environ[_METRICS], ignore_errors=True)
 
 
 # No preload_app: each worker has to load its model after the fork.

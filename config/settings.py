@@ -1,5 +1,6 @@
 """What the app can be told through the environment, validated once when it starts."""
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -22,6 +23,8 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 _TOKEN_CHARACTERS = 16
 _ORIGIN = re.compile(r"https?://[^/\s,]+")
+# The last label begins with a letter, so that a mistyped IPv4 address is not a host name.
+_HOST_NAME = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z]([a-z0-9-]*[a-z0-9])?", re.I)
 
 
 def _check_rate(rate: str) -> str:
@@ -80,6 +83,9 @@ class Settings(BaseSettings):
     log_level: Annotated[LogLevel, BeforeValidator(str.upper)] = Field(
         "INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL"
     )
+    host: str | None = Field(
+        None, description="an IP address such as 127.0.0.1 or ::1, or a host name"
+    )
     port: int | None = Field(None, ge=1, le=65535, description="a whole number from 1 to 65535")
     web_concurrency: int = Field(1, ge=1, le=64, description="a whole number from 1 to 64")
 
@@ -87,6 +93,23 @@ class Settings(BaseSettings):
     def max_upload_bytes(self) -> int:
         """The largest request body that is read."""
         return self.max_upload_mb * 1_000_000
+
+    @property
+    def bind(self) -> str:
+        """The address to listen on, as gunicorn expects it: HOST:PORT, IPv6 in brackets."""
+        # Heroku sets PORT alone, and its router comes from outside of the dyno.
+        host = self.host or ("0.0.0.0" if self.port else "127.0.0.1")
+        return f"{f'[{host}]' if ':' in host else host}:{self.port or 8000}"
+
+    @field_validator("host")
+    @classmethod
+    def _host_is_an_address_or_a_name(cls, host: str | None) -> str | None:
+        if host is None or _HOST_NAME.fullmatch(host):
+            return host
+        if "%" in host:  # gunicorn takes no IPv6 zone
+            raise ValueError
+        ipaddress.ip_address(host)
+        return host
 
     @field_validator("model_uri")
     @classmethod

@@ -53,7 +53,7 @@ def start_server(
             }
             log = running.enter_context((folder / "log").open("w+"))
             server = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "wsgi:app"],
+                [Path(sys.executable).with_name("gunicorn"), "wsgi:app"],  # as the Procfile
                 cwd=ROOT,
                 env=inherited | environment,
                 stdout=log,

@@ -41,6 +41,26 @@ def test_an_empty_variable_counts_as_unset(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("host", "port", "bind"),
+    [
+        ("", "", "127.0.0.1:8000"),
+        ("", "5000", "0.0.0.0:5000"),
+        ("127.0.0.1", "9000", "127.0.0.1:9000"),
+        ("0.0.0.0", "", "0.0.0.0:8000"),
+        ("::1", "9000", "[::1]:9000"),
+        ("localhost", "", "localhost:8000"),
+        ("app-1.example.org", "9000", "app-1.example.org:9000"),
+    ],
+)
+def test_host_and_port_say_where_to_listen(
+    monkeypatch: pytest.MonkeyPatch, host: str, port: str, bind: str
+) -> None:
+    monkeypatch.setenv("HOST", host)
+    monkeypatch.setenv("PORT", port)
+    assert read_settings().bind == bind
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("MODEL_URI", "http://example.org/model"),
@@ -56,6 +76,12 @@ def test_an_empty_variable_counts_as_unset(monkeypatch):
         ("MAX_UPLOAD_MB", "0"),
         ("LOG_LEVEL", "LOUD"),
         ("PORT", "65536"),
+        ("HOST", "127.0.0"),
+        ("HOST", "127.0.0.256"),
+        ("HOST", "[::1]"),
+        ("HOST", "fe80::1%eth0"),
+        ("HOST", "127.0.0.1:9000"),
+        ("HOST", "two words"),
         ("WEB_CONCURRENCY", "-1"),
     ],
 )
