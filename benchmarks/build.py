@@ -97,7 +97,7 @@ def time_build(photos: Sequence[Path], processes: int) -> float:
     """Seconds that `python -m training build` takes once it has imported what it needs."""
     from etils import epath
 
-    from training.build.build import build
+    from training.build.build import build_folders
     from training.build.sources import read_sources
     from training.data.folder import BuildSettings
     from training.data.vocabulary import TARGETS
@@ -108,7 +108,9 @@ def time_build(photos: Sequence[Path], processes: int) -> float:
     settings = BuildSettings(size=SIZE, crop_fraction=CROP, shards=15, seed=0)
     with TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
         started = time.perf_counter()
-        built = build(listing, [], [settings], epath.Path(folder) / "out", processes=processes)
+        built = build_folders(
+            listing, [], [settings], epath.Path(folder) / "out", processes=processes
+        )
         seconds = time.perf_counter() - started
     dropped = len(photos) - sum(one.images for one in built.values())
     assert dropped < 0.02 * len(photos), f"{dropped} photos were dropped"

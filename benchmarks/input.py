@@ -40,7 +40,7 @@ def build_drawn(
     Args:
         side: of the photos that they are cut from, pixels.
     """
-    from training.build.build import build
+    from training.build.build import build_folders
     from training.build.sources import read_sources
     from training.data.vocabulary import TARGETS
 
@@ -51,7 +51,7 @@ def build_drawn(
         BuildSettings(size=size, crop_fraction=crop, shards=15, seed=0) for size, crop in squares
     ]
     with contextlib.redirect_stderr(io.StringIO()):
-        return list(build(listing, [], settings, epath.Path(folder) / "out"))
+        return list(build_folders(listing, [], settings, epath.Path(folder) / "out"))
 
 
 def make_pipelines(data: Data) -> dict[str, Iterable[object]]:

@@ -8,7 +8,7 @@ from etils import epath
 from PIL import Image
 
 from processing.drawing import draw_lesion
-from training.build.build import build
+from training.build.build import build_folders
 from training.build.sources import Listing, read_sources
 from training.data.folder import Build, BuildSettings
 from training.data.vocabulary import TARGETS
@@ -74,7 +74,7 @@ def list_isic2019(folder: Path) -> Listing:
 
 def build_isic2019(archive: Path, out: Path, settings: BuildSettings = SETTINGS) -> Build:
     """Build one data folder from one archive in ISIC 2019's layout."""
-    (built,) = build(list_isic2019(archive), [], [settings], epath.Path(out)).values()
+    (built,) = build_folders(list_isic2019(archive), [], [settings], epath.Path(out)).values()
     return built
 
 

@@ -21,7 +21,7 @@ from processing.bundle import GOLDEN_TOLERANCE, read_bundle
 from tests.forms import ask, encode_form
 from tests.training.archives import SETTINGS
 from training.__main__ import main
-from training.data.batches import make_evaluation_dataset
+from training.data.batches import decode_records, read_records
 from training.data.folder import read_data
 from training.evaluate.nonlesions import list_nonlesions
 
@@ -79,7 +79,7 @@ def test_page_and_command_give_what_keras_gives_on_the_pixels_of_the_shards(
     url = start_server(MODEL_URI=uri)
 
     shards = read_data(data).shards([0])
-    records = next(iter(make_evaluation_dataset(shards, SETTINGS.size, batch_size=10)))
+    records = next(iter(decode_records(read_records(shards), SETTINGS.size, batch_size=10)))
     models = [keras.models.load_model(whole_run / f"fold{k}" / "model.keras") for k in (0, 1)]
     pixels = records["image"].numpy().astype(np.float32)
     logits = np.mean([model.predict(pixels, verbose=0)[:, 0] for model in models], axis=0)

@@ -34,7 +34,7 @@ from training.data.folder import (
     BuildSettings,
     Data,
     describe_cases,
-    read_state,
+    read_build,
 )
 from training.data.folds import assign_shards, require_whole_groups
 from training.data.tfrecords import encode_example, write_shard
@@ -67,7 +67,7 @@ class Shard(NamedTuple):
         return len(self.members)
 
 
-def build(
+def build_folders(
     listing: Listing,
     duplicates: Sequence[tuple[str, str]],
     settings: Sequence[BuildSettings],
@@ -81,7 +81,7 @@ def build(
     """Build a data folder for each of `settings`, or finish what was begun there.
 
     Args:
-        duplicates: pairs of names, see `selection.drop_by_metadata`.
+        duplicates: pairs of names, see `rules.drop_by_metadata`.
         settings: all alike but for size and crop. One is built in `out`, several in `out`/SIZE.
         processes: that cut photos, where `beam` does not.
         beam: runs all work elsewhere.
@@ -162,7 +162,7 @@ def _find_finished(folder: epath.Path, begun: Begun) -> Build | None:
         raise TrainingError(
             f"{folder} is not empty and holds no build. Choose another --out, or remove it."
         )
-    found = read_state(folder)
+    found = read_build(folder)
     if (found.settings, found.listing_sha256) != (begun.settings, begun.listing_sha256):
         differing = list_differences(found.settings, begun.settings) or [
             "other images, metadata or rules"
@@ -187,8 +187,8 @@ def _cut(
     """Make the pieces that are missing, and those again that hold an unusable image.
 
     Returns:
-        The index of all, one row per image: the columns of `cut.COLUMNS`, where its JPEGs lie, and
-        `blob`.
+        One row per image: `pieces.INDEX_COLUMNS`, where its JPEGs lie, and `blob`, the file that
+        holds them.
     """
     pieces.mkdir(parents=True, exist_ok=True)
     todo, indexes = [], []
@@ -259,7 +259,7 @@ def _plan(
 def _write_folder(folder: epath.Path, planned: Build, cases: pd.DataFrame, run: Runner) -> None:
     """Write the shards that are missing."""
     state = Begun(**planned.model_dump(include=set(Begun.model_fields) - {"complete"}))
-    if read_state(folder) != state:
+    if read_build(folder) != state:
         # Shards from before an unusable image was replaced would be of another sharing-out.
         for stale in folder.glob("*.tfrec"):
             stale.unlink()

@@ -14,13 +14,13 @@ from etils import epath
 
 from processing.image import ImageError, cut_squares
 from training.data.fingerprints import fingerprint
-from training.data.kaggle import read_record
+from training.data.kaggle import read_jpeg
 from training.errors import TrainingError
 from training.files import replacing, write_whole
 
 # Of one image: `fault` is why it is unusable, and then all else but its name is empty. `sha256` is
 # of the file; `start0`, `length0` are where the JPEG of the first square lies in the blob.
-COLUMNS = ("image_name", "fault", "width", "height", "sha256", "phash", "red_minus_blue")
+INDEX_COLUMNS = ("image_name", "fault", "width", "height", "sha256", "phash", "red_minus_blue")
 
 
 class Piece(NamedTuple):
@@ -65,7 +65,7 @@ def _cut(
     path: str, squares: Sequence[tuple[int, float]]
 ) -> tuple[dict[str, object], Sequence[bytes]]:
     try:
-        data = read_record(path) if ".tfrec#" in path else epath.Path(path).read_bytes()
+        data = read_jpeg(path) if ".tfrec#" in path else epath.Path(path).read_bytes()
         cuts, photo = cut_squares(data, squares)
     except (ImageError, OSError, TrainingError) as error:
         return {"fault": str(error)}, ()
@@ -83,7 +83,7 @@ def _cut(
 def _format(rows: Sequence[dict[str, object]], squares: int) -> str:
     places = [f"{kind}{k}" for k in range(squares) for kind in ("start", "length")]
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*COLUMNS, *places])
+    writer = csv.DictWriter(text, [*INDEX_COLUMNS, *places])
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

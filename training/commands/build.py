@@ -100,7 +100,7 @@ def build(**options: Any) -> None:
         click.echo("Unreadable and duplicate pictures are found when the images are read.")
         return
 
-    from training.build.build import build
+    from training.build.build import build_folders
     from training.data.folder import BuildSettings, read_data, read_dropped
 
     apart = [read_data(folder) for folder in options["apart_from"]]
@@ -116,7 +116,7 @@ def build(**options: Any) -> None:
         )
         for size, crop in _list_squares(options)
     ]
-    folders = build(
+    folders = build_folders(
         listing,
         duplicates,
         settings,

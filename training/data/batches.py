@@ -175,13 +175,6 @@ def _take_rows(stream: tf.data.Dataset, first: int, last: int, batch_size: int) 
     )
 
 
-def make_evaluation_dataset(
-    shards: Sequence[epath.Path], size: int, batch_size: int
-) -> tf.data.Dataset:
-    """All records once, in order: batches of `decode_records`."""
-    return decode_records(read_records(shards), size, batch_size)
-
-
 def decode_records(
     records: tf.data.Dataset, size: int, batch_size: int, resized: int | None = None
 ) -> tf.data.Dataset:
@@ -207,7 +200,7 @@ def decode_records(
     )
 
 
-def check_shards(shards: Sequence[epath.Path], size: int) -> None:
+def check_first_records(shards: Sequence[epath.Path], size: int) -> None:
     """Look at the first record of each shard, so that a wrong file fails before hours of work.
 
     Raises:

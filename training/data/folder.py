@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from training.data.folds import require_whole_groups
-from training.data.kaggle import find_shards, read_kaggle, read_record
+from training.data.kaggle import find_shards, read_jpeg, read_kaggle
 from training.data.vocabulary import DIAGNOSES, SEXES, SITES, TARGETS
 from training.errors import TrainingError
 
@@ -89,7 +89,7 @@ def read_data(folder: epath.Path) -> Data:
     """
     if not (folder / BUILD).exists() and find_shards(folder):
         return _read_kaggle(folder)
-    found = read_state(folder)
+    found = read_build(folder)
     if isinstance(found, Begun):
         raise TrainingError(f"{folder} is an unfinished build: run its build command again.")
     cases = _read_csv(folder / CASES)
@@ -99,7 +99,7 @@ def read_data(folder: epath.Path) -> Data:
     return Data(folder, found, cases)
 
 
-def read_state(folder: epath.Path) -> Begun | Build:
+def read_build(folder: epath.Path) -> Begun | Build:
     """Read a folder's build.json, finished or not.
 
     Raises:
@@ -141,7 +141,7 @@ def _read_kaggle(folder: epath.Path) -> Data:
     cases = cases.sort_values("image_name", ignore_index=True)
     require_whole_groups(cases, folder)
     try:
-        with Image.open(io.BytesIO(read_record(cases["path"][0]))) as image:
+        with Image.open(io.BytesIO(read_jpeg(cases["path"][0]))) as image:
             size = image.size
     except OSError as error:
         raise TrainingError(f"{cases['path'][0]} holds no image that can be read.") from error

@@ -28,7 +28,7 @@ def read_kaggle(folder: epath.Path, target: Target) -> tuple[pd.DataFrame, list[
 
     Returns:
         The table of cases and, of the source photo, `width, height` (-1 where not known), and
-        `shard` (the number of the file). `path` is `FILE#BYTEOFFSET`, for `read_record`. Sex, site
+        `shard` (the number of the file). `path` is `FILE#BYTEOFFSET`, for `read_jpeg`. Sex, site
         and diagnosis are "": their codes differ from set to set. And a warning of patients in two
         files.
 
@@ -60,7 +60,7 @@ def read_kaggle(folder: epath.Path, target: Target) -> tuple[pd.DataFrame, list[
     return cases[[*COLUMNS, "width", "height", "shard"]], _warn_of_torn_patients(cases, shards)
 
 
-def read_record(path: str) -> bytes:
+def read_jpeg(path: str) -> bytes:
     """Read the JPEG of the record at `path`, FILE#BYTEOFFSET.
 
     Raises:

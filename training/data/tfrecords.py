@@ -1,7 +1,7 @@
 """The one schema of our TFRecords: keys and dtypes of the public Kaggle melanoma sets.
 
 `image` is a JPEG of the cut square. Codes are positions in the vocabularies of
-`training.vocabulary`; -1 is missing. `source` and `group` are ours.
+`training.data.vocabulary`; -1 is missing. `source` and `group` are ours.
 """
 
 import math

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from training.data.cases import strip_name
 from training.data.fingerprints import find_pairs, fingerprint
 from training.data.folder import BUILD, CASES, Data, read_data
-from training.data.kaggle import read_record
+from training.data.kaggle import read_jpeg
 from training.data.tfrecords import read_examples
 from training.errors import TrainingError
 from training.files import write_whole
@@ -52,7 +52,7 @@ def run_audit(data: epath.Path, tests: Sequence[epath.Path], csv: epath.Path | N
     Raises:
         TrainingError: a folder cannot be read.
     """
-    report = audit(read_data(data), [read_data(test) for test in tests])
+    report = audit_data(read_data(data), [read_data(test) for test in tests])
     click.echo(render(report))
     if csv is not None:
         columns = ["where", "what", "found", "other", "detail"]
@@ -61,20 +61,20 @@ def run_audit(data: epath.Path, tests: Sequence[epath.Path], csv: epath.Path | N
     return all(check.found.empty for check in report.checks)
 
 
-def audit(data: Data, tests: Sequence[Data], folds: int = 5) -> Report:
+def audit_data(data: Data, tests: Sequence[Data], folds: int = 5) -> Report:
     """Look for leaks between the shards of `data` and into `tests`, and for shortcuts.
 
     Raises:
         TrainingError: a shard, or an image that has no fingerprint yet, cannot be read.
     """
     cases = _with_fingerprints(data)
-    checks = check_shards(cases, f"Between the shards of {data.folder}")
+    checks = compare_shards(cases, f"Between the shards of {data.folder}")
     for test in tests:
         where = f"Between {data.folder} and {test.folder}"
-        checks += check_test(cases, _with_fingerprints(test), where)
+        checks += compare_test_set(cases, _with_fingerprints(test), where)
     for each in (data, *tests):
         if not _is_public(each):  # else its cases were read from its records
-            differing = find_differing_records(each.cases, read_records(each.shards()))
+            differing = find_differing_records(each.cases, tabulate_records(each.shards()))
             checks.append(
                 Check(f"In {each.folder}", f"records unlike {CASES}", len(each.cases), differing)
             )
@@ -84,7 +84,7 @@ def audit(data: Data, tests: Sequence[Data], folds: int = 5) -> Report:
         return Report(checks, [], str(error))
 
 
-def check_shards(cases: pd.DataFrame, where: str) -> list[Check]:
+def compare_shards(cases: pd.DataFrame, where: str) -> list[Check]:
     """Look for what two shards share: any shards can be a fold, and the others its training."""
     shards, names = cases["shard"], strip_name(cases["image_name"])
     columns = {"patients": "patient_id", "lesions": "lesion_id", "groups": "group"}
@@ -98,7 +98,7 @@ def check_shards(cases: pd.DataFrame, where: str) -> list[Check]:
     ]
 
 
-def check_test(cases: pd.DataFrame, test: pd.DataFrame, where: str) -> list[Check]:
+def compare_test_set(cases: pd.DataFrame, test: pd.DataFrame, where: str) -> list[Check]:
     """Look for what a data folder and a test set share."""
     columns = {
         "patients": (cases["patient_id"], test["patient_id"]),
@@ -166,7 +166,7 @@ def find_differing_records(cases: pd.DataFrame, records: pd.DataFrame) -> pd.Dat
 
     Args:
         cases: what should be.
-        records: as `read_records` gives them.
+        records: as `tabulate_records` gives them.
     """
     listed, written = (
         Counter(table[_CLAIMS].itertuples(index=False, name=None)) for table in (cases, records)
@@ -179,7 +179,7 @@ def find_differing_records(cases: pd.DataFrame, records: pd.DataFrame) -> pd.Dat
     )
 
 
-def read_records(shards: Sequence[epath.Path]) -> pd.DataFrame:
+def tabulate_records(shards: Sequence[epath.Path]) -> pd.DataFrame:
     """What the records of a built folder say, their images left encoded.
 
     Returns:
@@ -257,7 +257,7 @@ def _with_fingerprints(data: Data) -> pd.DataFrame:
     hashes = []
     for path in tqdm(data.cases["path"], "Fingerprinting", unit=" images", mininterval=1):
         try:
-            with Image.open(io.BytesIO(read_record(path))) as image:
+            with Image.open(io.BytesIO(read_jpeg(path))) as image:
                 hashes.append(fingerprint(image.convert("RGB")).phash)
         except OSError as error:
             raise TrainingError(f"{path} holds no image that can be read: {error}") from error

@@ -12,11 +12,11 @@ from etils import epath
 from numpy.typing import NDArray
 
 from processing.bundle import Calibration, OperatingPoint
-from training.data.batches import check_shards, choose_records, decode_records
+from training.data.batches import check_first_records, choose_records, decode_records
 from training.data.folder import Data, read_data
 from training.data.vocabulary import TARGETS
 from training.errors import TrainingError
-from training.inspect.leaks import check_test
+from training.inspect.leaks import compare_test_set
 from training.recipe import TrainSettings
 from training.serving.calibration import calibrate, choose_operating_points, fit_calibration
 from training.serving.graph import Precision, ServingGraph, run_litert
@@ -186,8 +186,8 @@ def _check_test(test: Data, data: Data) -> None:
             f"--test {test.folder} counts {test.build.settings.target} as positive, the training "
             f"data {data.build.settings.target}. Build it again with the same --target."
         )
-    check_shards(test.shards(), size)
-    for check in check_test(data.cases, test.cases, ""):
+    check_first_records(test.shards(), size)
+    for check in compare_test_set(data.cases, test.cases, ""):
         if len(check.found):
             raise TrainingError(
                 f"--test {test.folder} shares {len(check.found)} {check.what} with the training "

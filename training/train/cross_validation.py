@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.data.batches import check_shards
+from training.data.batches import check_first_records
 from training.data.folder import Data
 from training.errors import TrainingError
 from training.files import is_full
@@ -51,7 +51,7 @@ def cross_validate(
     unknown = [fold for fold in only_folds if fold not in splits]
     if unknown:
         raise TrainingError(f"--only-fold {unknown[0]}: folds are 0 to {settings.folds - 1}.")
-    check_shards(data.shards(), data.build.settings.size)
+    check_first_records(data.shards(), data.build.settings.size)
     hardware = find_hardware(precision)
     check_batch_size(settings.batch_size, hardware)
     if hardware.process == 0:

@@ -11,7 +11,7 @@ from etils import epath
 
 from tests.training.archives import SETTINGS, hash_files, list_isic2019
 from training.build.beam import run_on_beam
-from training.build.build import build
+from training.build.build import build_folders
 from training.errors import TrainingError
 
 HERE = ()
@@ -89,5 +89,5 @@ def test_a_build_on_beam_has_the_same_bytes_as_one_without(
 ) -> None:
     out = epath.Path(tmp_path / "out")
     beam = partial(run_on_beam, runner="DirectRunner", options=options)
-    build(list_isic2019(archive), [], [SETTINGS], out, beam=beam)
+    build_folders(list_isic2019(archive), [], [SETTINGS], out, beam=beam)
     assert hash_files(out) == hash_files(data)

@@ -16,9 +16,9 @@ from tests.training.archives import (
     write_isic2020,
 )
 from tests.training.kaggle_sets import write_kaggle_set
-from training.build.build import build
+from training.build.build import build_folders
 from training.build.sources import read_sources
-from training.data.batches import make_evaluation_dataset
+from training.data.batches import decode_records, read_records
 from training.data.folder import BuildSettings, read_data, read_dropped
 from training.data.tfrecords import FEATURES, parse_example
 from training.data.vocabulary import TARGETS
@@ -71,7 +71,7 @@ def test_several_processes_give_the_same_bytes_as_one(
     archive: Path, data: epath.Path, tmp_path: Path
 ) -> None:
     out = epath.Path(tmp_path / "two")
-    build(list_isic2019(archive), [], [SETTINGS], out, processes=2)
+    build_folders(list_isic2019(archive), [], [SETTINGS], out, processes=2)
     assert hash_files(out) == hash_files(data)
 
 
@@ -79,7 +79,7 @@ def test_two_sizes_in_one_pass_are_what_each_gives_alone(
     archive: Path, data: epath.Path, tmp_path: Path
 ) -> None:
     large = SETTINGS.model_copy(update={"size": 80, "crop_fraction": 0.5})
-    build(list_isic2019(archive), [], [SETTINGS, large], epath.Path(tmp_path / "both"))
+    build_folders(list_isic2019(archive), [], [SETTINGS, large], epath.Path(tmp_path / "both"))
     build_isic2019(archive, tmp_path / "large", large)
     assert hash_files(tmp_path / "both" / "64") == hash_files(data)
     assert hash_files(tmp_path / "both" / "80") == hash_files(tmp_path / "large")
@@ -95,10 +95,10 @@ def test_a_large_photo_is_cut_for_each_size_as_the_app_cuts_it(
         for size, crop in ((224, 0.6), (96, 0.9))
     ]
     out = epath.Path(tmp_path / "both")
-    build(list_isic2019(photo_archive), [], settings, out)
+    build_folders(list_isic2019(photo_archive), [], settings, out)
     for one in settings:
         built = read_data(out / str(one.size))
-        for record in make_evaluation_dataset(built.shards(), one.size, batch_size=1):
+        for record in decode_records(read_records(built.shards()), one.size, batch_size=1):
             name = record["image_name"].numpy()[0].decode()
             photo = (photo_archive / IMAGES / f"{name}.jpg").read_bytes()
             served = read_square(photo, size=one.size, crop_fraction=one.crop_fraction)
@@ -134,7 +134,7 @@ def test_another_size_in_the_same_folder_is_refused(archive: Path, copy: epath.P
 def test_a_rule_more_in_the_same_folder_is_refused(archive: Path, copy: epath.Path) -> None:
     pairs = [("DRAWN_0000000", "DRAWN_0000001")]
     with pytest.raises(TrainingError, match="other images, metadata or rules"):
-        build(list_isic2019(archive), pairs, [SETTINGS], copy)
+        build_folders(list_isic2019(archive), pairs, [SETTINGS], copy)
 
 
 def test_a_folder_that_holds_something_else_is_refused(archive: Path, tmp_path: Path) -> None:
@@ -176,11 +176,11 @@ def test_a_strict_build_stops_at_a_damaged_image_and_goes_on_once_it_is_whole(
     image.write_bytes(whole[:500])
     out = epath.Path(tmp_path / "out")
     with pytest.raises(TrainingError, match=r"--strict: .*DRAWN_0000040.jpg: .*damaged"):
-        build(list_isic2019(broken), [], [SETTINGS], out, strict=True)
+        build_folders(list_isic2019(broken), [], [SETTINGS], out, strict=True)
     with pytest.raises(TrainingError, match="unfinished"):
         read_data(out)
     image.write_bytes(whole)
-    build(list_isic2019(broken), [], [SETTINGS], out, strict=True)
+    build_folders(list_isic2019(broken), [], [SETTINGS], out, strict=True)
     assert read_data(out).build == read_data(data).build
 
 
@@ -190,7 +190,7 @@ def test_every_listed_image_is_kept_or_dropped_with_a_reason(broken: Path, tmp_p
     images[4].write_bytes(b"")
     shutil.copy(images[5], images[6])
     listing, out = list_isic2019(broken), epath.Path(tmp_path / "out")
-    build(listing, [("DRAWN_0000070", "DRAWN_0000071")], [SETTINGS], out)
+    build_folders(listing, [("DRAWN_0000070", "DRAWN_0000071")], [SETTINGS], out)
     dropped = read_dropped(out)
     assert sorted(dropped["rule"]) == [
         "absent", "exact duplicate", "official duplicate", "unreadable",
@@ -203,9 +203,9 @@ def test_an_absent_image_is_left_out_and_strict_refuses_to(broken: Path, tmp_pat
     (broken / IMAGES / "DRAWN_0000040.jpg").unlink()
     listing, out = list_isic2019(broken), epath.Path(tmp_path / "out")
     with pytest.raises(TrainingError, match=r"--strict: .*DRAWN_0000040"):
-        build(listing, [], [SETTINGS], out, strict=True)
+        build_folders(listing, [], [SETTINGS], out, strict=True)
     assert not out.exists()
-    (built,) = build(listing, [], [SETTINGS], out).values()
+    (built,) = build_folders(listing, [], [SETTINGS], out).values()
     assert (built.images, built.dropped) == (79, {"absent": 1})
 
 
@@ -216,7 +216,7 @@ def test_one_picture_in_two_archives_is_kept_once_and_joins_its_groups(
     isic2020 = write_isic2020(tmp_path / "isic2020", patients=16, side=96)
     sources = [epath.Path(archive)], [epath.Path(isic2020)], [], []
     out = epath.Path(tmp_path / "out")
-    build(read_sources(*sources, TARGETS["melanoma"]), [], [SETTINGS], out)
+    build_folders(read_sources(*sources, TARGETS["melanoma"]), [], [SETTINGS], out)
     dropped, cases = read_dropped(out), read_data(out).cases
     assert set(dropped["rule"]) == {"exact duplicate"}
     assert "DRAWN_0000008" in set(dropped["image_name"])
@@ -235,7 +235,7 @@ def test_a_build_apart_from_another_shares_no_picture_with_it(
     other = read_data(data)
     settings = SETTINGS.model_copy(update={"shards": 2, "apart_from": (other.build.cases_sha256,)})
     out = epath.Path(tmp_path / "out")
-    build(listing, [], [settings], out, apart=[other])
+    build_folders(listing, [], [settings], out, apart=[other])
     dropped, cases = read_dropped(out), read_data(out).cases
     assert set(dropped["rule"]) == {"in a set apart"}
     assert {"DRAWN20_0000008", "DRAWN20_0000009"} <= set(dropped["image_name"])
@@ -250,7 +250,7 @@ def test_a_set_with_red_and_blue_swapped_is_warned_of(archive: Path, tmp_path: P
         Image.merge("RGB", (blue, green, red)).save(path, quality=95)
     sources = [epath.Path(archive)], [epath.Path(swapped)], [], []
     listing = read_sources(*sources, TARGETS["melanoma"])
-    (built,) = build(listing, [], [SETTINGS], epath.Path(tmp_path / "out")).values()
+    (built,) = build_folders(listing, [], [SETTINGS], epath.Path(tmp_path / "out")).values()
     assert len(built.warnings) == 1
     assert "isic2020/train: red and blue look swapped" in built.warnings[0]
 
@@ -260,7 +260,7 @@ def test_a_public_kaggle_set_is_a_source_beside_others(archive: Path, tmp_path: 
     sources = [epath.Path(archive)], [], [], [epath.Path(kaggle)]
     out = epath.Path(tmp_path / "out")
     whole = SETTINGS.model_copy(update={"crop_fraction": 1.0})
-    build(read_sources(*sources, TARGETS["melanoma"]), [], [whole], out, processes=2)
+    build_folders(read_sources(*sources, TARGETS["melanoma"]), [], [whole], out, processes=2)
     cases = read_data(out).cases
     kept = cases["source"].value_counts()
     assert kept["melanoma-96x96"] + read_dropped(out)["source"].eq("melanoma-96x96").sum() == 40

@@ -21,8 +21,8 @@ from tests.training.archives import (
     write_isic2019,
 )
 from tests.training.disks import enlarge
-from training.build.build import build
-from training.data.batches import make_evaluation_dataset
+from training.build.build import build_folders
+from training.data.batches import decode_records, read_records
 from training.data.folder import read_data
 from training.errors import TrainingError
 
@@ -95,7 +95,9 @@ def test_a_full_disk_is_named_and_the_build_goes_on_once_there_is_room(
 
 def test_a_full_disk_is_named_from_worker_processes_too(archive: Path, small_disk: Path) -> None:
     with pytest.raises(TrainingError, match="the disk is full"):
-        build(list_isic2019(archive), [], [SETTINGS], epath.Path(small_disk / "out"), processes=2)
+        build_folders(
+            list_isic2019(archive), [], [SETTINGS], epath.Path(small_disk / "out"), processes=2
+        )
 
 
 @pytest.fixture
@@ -112,12 +114,12 @@ def ram(monkeypatch: pytest.MonkeyPatch) -> epath.Path:
 def test_a_build_can_lie_wherever_tensorflow_reads_and_writes(
     archive: Path, data: epath.Path, ram: epath.Path
 ) -> None:
-    build(list_isic2019(archive), [], [SETTINGS], ram)
+    build_folders(list_isic2019(archive), [], [SETTINGS], ram)
     built = read_data(ram)
     assert built.build == read_data(data).build
     names = [
         name
-        for batch in make_evaluation_dataset(built.shards(), SETTINGS.size, 32)
+        for batch in decode_records(read_records(built.shards()), SETTINGS.size, 32)
         for name in batch["image_name"].numpy().astype(str)
     ]
     assert sorted(names) == built.cases["image_name"].tolist()

@@ -10,10 +10,11 @@ from processing.image import read_square
 from tests.training.archives import SETTINGS
 from training.data.batches import (
     Feeding,
-    check_shards,
+    check_first_records,
     choose_records,
-    make_evaluation_dataset,
+    decode_records,
     make_training_dataset,
+    read_records,
 )
 from training.data.folder import Data, read_data
 from training.data.tfrecords import parse_example
@@ -44,7 +45,7 @@ def names_of(records: tf.data.Dataset) -> list[str]:
 
 
 def test_records_hold_the_pixels_that_the_app_sees(data: epath.Path, archive: Path) -> None:
-    records = make_evaluation_dataset(shards_of(data), SETTINGS.size, batch_size=1)
+    records = decode_records(read_records(shards_of(data)), SETTINGS.size, batch_size=1)
     for record in records.take(10):
         path = (
             archive / "ISIC_2019_Training_Input" / f"{record['image_name'].numpy()[0].decode()}.jpg"
@@ -56,7 +57,7 @@ def test_records_hold_the_pixels_that_the_app_sees(data: epath.Path, archive: Pa
 
 
 def test_evaluation_gives_every_image_once(data: epath.Path) -> None:
-    batches = make_evaluation_dataset(shards_of(data), SETTINGS.size, 32)
+    batches = decode_records(read_records(shards_of(data)), SETTINGS.size, 32)
     names = [name.decode() for batch in batches for name in batch["image_name"].numpy()]
     assert sorted(names) == sorted(read_data(data).cases["image_name"])
 
@@ -134,16 +135,16 @@ def test_images_are_made_smaller_where_a_smaller_size_is_asked_for(read: Data) -
 
 def test_a_shard_of_another_size_is_named(data: epath.Path) -> None:
     with pytest.raises(TrainingError, match=r"train00-.*64x64, but build.json says 224"):
-        check_shards(shards_of(data), 224)
+        check_first_records(shards_of(data), 224)
 
 
 def test_a_shard_that_is_gone_is_named(data: epath.Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="train00-1.tfrec"):
-        check_shards([epath.Path(tmp_path) / "train00-1.tfrec"], SETTINGS.size)
+        check_first_records([epath.Path(tmp_path) / "train00-1.tfrec"], SETTINGS.size)
 
 
 def test_a_torn_shard_is_named(data: epath.Path, tmp_path: Path) -> None:
     torn = epath.Path(shutil.copy(shards_of(data)[0], tmp_path))
     torn.write_bytes(torn.read_bytes()[:100])
     with pytest.raises(TrainingError, match="train00-"):
-        check_shards([torn], SETTINGS.size)
+        check_first_records([torn], SETTINGS.size)

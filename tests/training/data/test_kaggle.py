@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.training.kaggle_sets import ISIC2019_ABSENT, encode_record, write_kaggle_set
 from training.build.sources import read_sources
-from training.data.kaggle import find_shards, read_kaggle, read_record
+from training.data.kaggle import find_shards, read_jpeg, read_kaggle
 from training.data.vocabulary import TARGETS
 from training.errors import TrainingError
 
@@ -54,10 +54,10 @@ def test_an_age_that_is_missing_is_no_number(tmp_path: Path) -> None:
 def test_every_record_is_found_again_at_its_offset(folder: Path) -> None:
     for case in read_kaggle(folder, MELANOMA)[0].to_dict("records"):
         i = int(case["image_name"][-7:])
-        with Image.open(io.BytesIO(read_record(case["path"]))) as image:
+        with Image.open(io.BytesIO(read_jpeg(case["path"]))) as image:
             assert image.size == (32, 32)
         expected = tf.train.Example.FromString(encode_record(i, 32))
-        assert read_record(case["path"]) == expected.features.feature["image"].bytes_list.value[0]
+        assert read_jpeg(case["path"]) == expected.features.feature["image"].bytes_list.value[0]
 
 
 def test_a_set_mixes_with_other_sources_in_one_table(folder: Path, tmp_path: Path) -> None:
@@ -142,4 +142,4 @@ def test_a_patient_in_two_files_is_told(folder: Path) -> None:
 def test_an_offset_where_no_record_starts_is_refused(folder: Path, name: str, offset: int) -> None:
     (folder / "empty.tfrec").write_bytes(struct.pack("<QI", 0, 0))
     with pytest.raises(TrainingError, match=f"{name}#{offset}: no record with an image"):
-        read_record(f"{folder / name}#{offset}")
+        read_jpeg(f"{folder / name}#{offset}")

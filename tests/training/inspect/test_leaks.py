@@ -11,18 +11,18 @@ from tests.training.archives import build_isic2019, write_isic2019
 from tests.training.kaggle_sets import write_kaggle_set
 from tests.training.tables import make_cases
 from training.data.folder import read_data
-from training.data.kaggle import read_record
+from training.data.kaggle import read_jpeg
 from training.data.tfrecords import encode_example, write_shard
 from training.errors import TrainingError
 from training.inspect.leaks import (
     Check,
-    audit,
-    check_shards,
-    check_test,
+    audit_data,
+    compare_shards,
+    compare_test_set,
     find_differing_records,
-    read_records,
     render,
     run_audit,
+    tabulate_records,
 )
 
 
@@ -36,7 +36,7 @@ def found_by(checks: list[Check]) -> dict[str, list[list[str]]]:
 
 
 def test_a_clean_data_set_has_no_finds_and_everything_was_compared() -> None:
-    checks = check_shards(make_cases(), "here")
+    checks = compare_shards(make_cases(), "here")
     assert found_by(checks) == {}
     assert [check.compared for check in checks] == [12, 24, 12, 48, 48]
 
@@ -58,13 +58,13 @@ def test_a_clean_data_set_has_no_finds_and_everything_was_compared() -> None:
 def test_what_two_shards_share_is_found(changes: dict[str, Any], finds: dict[str, Any]) -> None:
     cases = make_cases()
     cases.loc[0, list(changes)] = list(changes.values())
-    assert found_by(check_shards(cases, "here")) == finds
+    assert found_by(compare_shards(cases, "here")) == finds
 
 
 def test_pictures_that_look_the_same_in_two_shards_are_found() -> None:
     cases = make_cases()
     cases.loc[0, "phash"] = flip_bits(cases["phash"][9], 3)
-    assert found_by(check_shards(cases, "here")) == {
+    assert found_by(compare_shards(cases, "here")) == {
         "near-duplicate pictures": [
             ["IMAGE_0", "IMAGE_9", "3 of 256 bits differ, shards 0, 2"],
         ]
@@ -74,26 +74,26 @@ def test_pictures_that_look_the_same_in_two_shards_are_found() -> None:
 def test_pictures_that_look_the_same_in_one_shard_leak_nothing() -> None:
     cases = make_cases()
     cases.loc[0, "phash"] = flip_bits(cases["phash"][1], 3)
-    assert found_by(check_shards(cases, "here")) == {}
+    assert found_by(compare_shards(cases, "here")) == {}
 
 
 def test_pictures_without_structure_are_not_compared() -> None:
     cases = make_cases()
     cases.loc[[0, 9], "phash"] = ""
-    pictures = check_shards(cases, "here")[-1]
+    pictures = compare_shards(cases, "here")[-1]
     assert pictures.found.empty
     assert pictures.compared == 46
 
 
 def test_unknown_patients_are_not_one_patient() -> None:
     cases = make_cases().assign(patient_id="")
-    checks = check_shards(cases, "here") + check_test(cases, make_cases("T", 1), "there")
+    checks = compare_shards(cases, "here") + compare_test_set(cases, make_cases("T", 1), "there")
     assert found_by(checks) == {}
     assert [check.compared for check in checks if check.what == "patients"] == [0, 0]
 
 
 def test_a_test_set_apart_is_clean_and_was_compared() -> None:
-    checks = check_test(make_cases(), make_cases("T", seed=1), "there")
+    checks = compare_test_set(make_cases(), make_cases("T", seed=1), "there")
     assert found_by(checks) == {}
     assert [check.compared for check in checks] == [12, 24, 48, 48]
 
@@ -119,7 +119,7 @@ def test_a_test_set_apart_is_clean_and_was_compared() -> None:
 def test_what_a_test_set_shares_is_found(changes: dict[str, Any], finds: dict[str, Any]) -> None:
     test = make_cases("T", seed=1)
     test.loc[0, list(changes)] = list(changes.values())
-    assert found_by(check_test(make_cases(), test, "there")) == finds
+    assert found_by(compare_test_set(make_cases(), test, "there")) == finds
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> list[epath.Path]:
 
 
 def test_records_like_the_table_are_clean(shards: list[epath.Path]) -> None:
-    records = read_records(shards)
+    records = tabulate_records(shards)
     assert len(records) == 48
     assert find_differing_records(make_cases(), records).empty
 
@@ -154,7 +154,7 @@ def test_a_record_unlike_its_row_is_found(
 ) -> None:
     cases = make_cases()
     cases.loc[0, column] = value
-    found = find_differing_records(cases, read_records(shards)).to_numpy().tolist()
+    found = find_differing_records(cases, tabulate_records(shards)).to_numpy().tolist()
     assert sorted(found) == [
         ["IMAGE_0", "", f"only in {place}"]
         for place in (
@@ -165,7 +165,7 @@ def test_a_record_unlike_its_row_is_found(
 
 
 def test_missing_unlisted_and_repeated_records_are_found(shards: list[epath.Path]) -> None:
-    records = read_records(shards)
+    records = tabulate_records(shards)
     records = pd.concat([records[records["image_name"] != "IMAGE_0"], records[-1:]])
     found = find_differing_records(make_cases().drop(index=1), records)
     assert found.to_numpy().tolist() == [
@@ -179,7 +179,7 @@ def test_a_damaged_shard_is_named(shards: list[epath.Path], tmp_path: Path) -> N
     torn = epath.Path(tmp_path) / shards[0].name
     torn.write_bytes(shards[0].read_bytes()[:-5])
     with pytest.raises(TrainingError, match=r"train00-12.tfrec: .*Build the data set again"):
-        read_records([torn])
+        tabulate_records([torn])
 
 
 def test_a_clean_folder_and_a_test_set_apart_pass(
@@ -212,7 +212,7 @@ def test_a_shard_in_place_of_another_is_found(data: epath.Path, tmp_path: Path) 
     there = read_data(copy)
     one, other = there.shards([0, 1])
     one.write_bytes(other.read_bytes())
-    records = audit(there, []).checks[-1]
+    records = audit_data(there, []).checks[-1]
     assert records.what == "records unlike cases.csv"
     wrong = there.cases.loc[there.cases["shard"].isin([0, 1]), "image_name"]
     assert set(records.found["found"]) == set(wrong)
@@ -221,7 +221,7 @@ def test_a_shard_in_place_of_another_is_found(data: epath.Path, tmp_path: Path) 
 def test_pictures_of_a_public_set_are_compared(data: epath.Path, tmp_path: Path) -> None:
     # Lesions 0, 4, ... 28 are drawn in both as melanomas, 33, 34, 35, 37, ... 79 as nevi.
     public = epath.Path(write_kaggle_set(tmp_path / "public", images=80, size=64))
-    report = audit(read_data(data), [read_data(public)])
+    report = audit_data(read_data(data), [read_data(public)])
     pictures = found_by(report.checks)["near-duplicate pictures"]
     found_in_both = {found[-7:] for found, _, _ in pictures}
     in_both = {f"{i:07d}" for i in range(80) if (i < 32) == (i % 4 == 0)}
@@ -233,21 +233,21 @@ def test_pictures_of_a_public_set_are_compared(data: epath.Path, tmp_path: Path)
 def test_an_unreadable_image_of_a_public_set_is_named(tmp_path: Path) -> None:
     there = read_data(epath.Path(write_kaggle_set(tmp_path / "public", images=24, size=64)))
     path = there.cases["path"][3]
-    jpeg, shard = read_record(path), epath.Path(path.rpartition("#")[0])
+    jpeg, shard = read_jpeg(path), epath.Path(path.rpartition("#")[0])
     shard.write_bytes(shard.read_bytes().replace(jpeg, bytes(len(jpeg))))
     with pytest.raises(TrainingError, match=f"{path} holds no image that can be read"):
-        audit(there, [])
+        audit_data(there, [])
 
 
 def test_a_public_set_can_be_the_data(tmp_path: Path) -> None:
     public = epath.Path(write_kaggle_set(tmp_path / "public", images=24, size=64))
-    report = audit(read_data(public), [])
+    report = audit_data(read_data(public), [])
     assert found_by(report.checks) == {}
     assert report.shortcuts[0].columns == ("age_approx",)
 
 
 def test_a_folder_of_one_class_is_audited_without_shortcuts(data: epath.Path) -> None:
     there = read_data(data)
-    report = audit(there._replace(cases=there.cases.assign(target=0)), [])
+    report = audit_data(there._replace(cases=there.cases.assign(target=0)), [])
     assert report.shortcuts == []
     assert "not measured: positive and negative" in render(report)

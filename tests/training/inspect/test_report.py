@@ -12,7 +12,7 @@ from processing.drawing import draw_lesion
 from tests.training.archives import SETTINGS
 from tests.training.html_page import Page
 from tests.training.kaggle_sets import ISIC2019_ABSENT, write_kaggle_set
-from training.build.build import build
+from training.build.build import build_folders
 from training.build.sources import read_sources
 from training.data.folder import DROPPED, read_data, read_dropped
 from training.data.tfrecords import encode_example, write_shard
@@ -43,7 +43,7 @@ def write_clinic(folder: Path) -> epath.Path:
 def clinic(tmp_path_factory: pytest.TempPathFactory) -> epath.Path:
     folder = tmp_path_factory.mktemp("clinic")
     listing = read_sources([], [], [write_clinic(folder / "photos")], [], TARGETS["melanoma"])
-    build(listing, [], [SETTINGS], epath.Path(folder / "built"))
+    build_folders(listing, [], [SETTINGS], epath.Path(folder / "built"))
     return epath.Path(folder / "built")
 
 
