@@ -24,6 +24,7 @@ from PIL import Image, JpegImagePlugin
 
 from benchmarks.photos import describe_machine, draw_photos, list_photos
 from processing import image as cutting
+from training.commands.options import FOLDER
 
 # TensorFlow, OpenCV and the build are imported where they are used: the build's worker processes
 # import this module, and would wait for them.
@@ -235,7 +236,7 @@ def print_rates(photos: Sequence[Path], loop_goal: float) -> None:
 @click.command()
 @click.option(
     "--images",
-    type=click.Path(path_type=Path),
+    type=FOLDER,
     default=Path("../shared/data/isic2019-original/ISIC_2019_Training_Input"),
     show_default=True,
     help="Folder of full-size JPEGs; where it is absent, photos are drawn.",

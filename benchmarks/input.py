@@ -18,6 +18,7 @@ import click
 from etils import epath
 
 from benchmarks.photos import describe_machine, draw_photos, list_photos
+from training.commands.options import DATA
 from training.data.folder import BuildSettings, Data, read_data
 
 # TensorFlow is imported where it is used: worker processes import this module, and need none.
@@ -142,10 +143,11 @@ def print_rates(data: Data) -> None:
         print(f"  {f'{OURS} / {other}':<40}{ratio:>9.2f}")
 
 
+data_option = click.option("--data", type=DATA, help="A data folder.  [default: drawn lesions]")
+
+
 @click.command()
-@click.option(
-    "--data", type=click.Path(path_type=epath.Path), help="A data folder; default: drawn lesions."
-)
+@data_option
 def main(data: epath.Path | None) -> None:
     """Measure and print."""
     print(describe_machine("tensorflow", "keras"))

@@ -29,7 +29,7 @@ from benchmarks.fits import (
     prepare,
     size_of,
 )
-from benchmarks.input import build_drawn, measure
+from benchmarks.input import build_drawn, data_option, measure
 from benchmarks.photos import describe_machine
 from training.data.folder import Data, read_data
 from training.train.hardware import choose_backend
@@ -173,9 +173,7 @@ def _print(name: str, value: float, unit: str) -> None:
 
 
 @click.command()
-@click.option(
-    "--data", type=click.Path(path_type=epath.Path), help="A data folder; default: drawn lesions."
-)
+@data_option
 def main(data: epath.Path | None) -> None:
     """Measure and print."""
     choose_backend()  # before TensorFlow and Keras are imported

@@ -119,7 +119,7 @@ STAGES = (
     "commands",
 )
 # Modules that every stage may import; of the project they import each other and `processing` alone.
-GROUND = ("errors", "files", "text", "recipe", "pages")
+GROUND = ("errors", "files", "pages", "recipe", "strict", "text")
 
 
 def imported_modules(path: Path) -> set[str]:

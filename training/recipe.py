@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from training.errors import TrainingError, explain
+from training.strict import StrictModel
 
 Backbone = Literal[
     "EfficientNetB0", "EfficientNetB1", "EfficientNetB2", "EfficientNetB3", "EfficientNetB4",
@@ -32,11 +33,7 @@ class Option(NamedTuple):
     name: str
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Loss(_Part):
+class Loss(StrictModel):
     """What is minimised."""
 
     name: Annotated[Literal["weighted_bce", "bce", "focal"], Option("loss")] = Field(
@@ -56,7 +53,7 @@ class Loss(_Part):
     )
 
 
-class Schedule(_Part):
+class Schedule(StrictModel):
     """The shape of the learning rate; lengths are in epochs and may be fractions of one."""
 
     name: Annotated[Literal["warmup_decay", "decay", "cyclic"], Option("schedule")] = Field(
@@ -78,7 +75,7 @@ class Schedule(_Part):
     cycle_epochs: Positive = Field(2.0, description="cyclic: epochs of one cycle.")
 
 
-class Augmentation(_Part):
+class Augmentation(StrictModel):
     """Largest change in either direction; 0 turns one off."""
 
     rotation_degrees: float = Field(180.0, ge=0, le=180)
@@ -92,7 +89,7 @@ class Augmentation(_Part):
     cutout: float = Field(0.0, ge=0, lt=1)  # side of a blanked square, as a fraction of the image's
 
 
-class Recipe(_Part):
+class Recipe(StrictModel):
     """All that decides a run's result, apart from the data."""
 
     backbone: Backbone = Field(

@@ -25,6 +25,7 @@ DATA = click.Path(path_type=epath.Path, file_okay=False)  # also gs://
 FILE = click.Path(path_type=epath.Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 EXISTING_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
+EXISTING_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 
 _Command = Callable[..., None]
 _AUGMENT = "augment"

@@ -7,6 +7,7 @@ import click
 from etils import epath
 
 from training.commands.options import (
+    EXISTING_FILE,
     checkpoint_option,
     data_option,
     make_settings,
@@ -26,7 +27,7 @@ from training.recipe import read_config
 @run_option
 @click.option(
     "--config",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    type=EXISTING_FILE,
     help="Read settings from TOML or a run's config.json; options given here win.",
 )
 @resume_option

@@ -12,12 +12,13 @@ from typing import Annotated, Any, Literal, NamedTuple
 import pandas as pd
 from etils import epath
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from training.data.folds import require_whole_groups
 from training.data.kaggle import find_shards, read_jpeg, read_kaggle
 from training.data.vocabulary import DIAGNOSES, SEXES, SITES, TARGETS
 from training.errors import TrainingError
+from training.strict import StrictModel
 
 CASES, DROPPED, BUILD = "cases.csv", "dropped.csv", "build.json"
 VOCABULARIES = {"sex": SEXES, "anatom_site": SITES, "diagnosis": DIAGNOSES}
@@ -25,11 +26,7 @@ _TEXT = ("image_name", "path", "source", "patient_id", "lesion_id", "sex", "anat
          "diagnosis", "group", "phash", "rule", "detail")  # fmt: skip
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class BuildSettings(_Record):
+class BuildSettings(StrictModel):
     """What decides the bytes of a data set, beside its sources."""
 
     size: Annotated[int, Field(ge=32, le=1024)]
@@ -41,7 +38,7 @@ class BuildSettings(_Record):
     apart_from: tuple[str, ...] = ()  # cases_sha256 of the data folders to share nothing with
 
 
-class Begun(_Record):
+class Begun(StrictModel):
     """build.json of a folder that is not finished."""
 
     settings: BuildSettings
@@ -50,7 +47,7 @@ class Begun(_Record):
     complete: Literal[False] = False
 
 
-class Build(_Record):
+class Build(StrictModel):
     """build.json of a finished folder."""
 
     settings: BuildSettings

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from etils import epath
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
 
 from processing.bundle import Estimate, OperatingPoint
 from processing.image import read_square
@@ -22,6 +21,7 @@ from training.metrics.intervals import DeLong, Difference, auc, auc_difference, 
 from training.serving.calibration import IN_FORCE, CalibrationCheck, compare_calibrations
 from training.serving.graph import Precision, run_litert
 from training.serving.served import Served, predict_test, read_tests, read_whole_run, serve_run
+from training.strict import StrictModel
 
 _log = logging.getLogger(__name__)
 
@@ -29,11 +29,7 @@ OUT_OF_FOLD = "out-of-fold"
 REDUCED_TOLERANCE = 0.002  # of AUC, that a reduced precision may cost on any set
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Refused(_Part):
+class Refused(StrictModel):
     """Of pictures that are no lesions, the part that is refused."""
 
     kind: str
@@ -41,7 +37,7 @@ class Refused(_Part):
     refused: Estimate
 
 
-class PrecisionCheck(_Part):
+class PrecisionCheck(StrictModel):
     """AUC of one set in float32 and in the precision that serves."""
 
     dataset: str
@@ -49,7 +45,7 @@ class PrecisionCheck(_Part):
     served: float
 
 
-class Against(_Part):
+class Against(StrictModel):
     """AUC less that of another run, on the same images."""
 
     dataset: str
@@ -58,7 +54,7 @@ class Against(_Part):
     delong: DeLong
 
 
-class Evaluation(_Part):
+class Evaluation(StrictModel):
     """metrics.json."""
 
     run: str

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from scipy.special import expit
 
 from processing.bundle import Estimate, OperatingPoint
@@ -13,6 +12,7 @@ from training.errors import TrainingError
 from training.inspect.shortcuts import Shortcut, measure_shortcuts
 from training.metrics.intervals import auc, bootstrap, proportion, sensitivity, specificity
 from training.metrics.ranking import Ranking
+from training.strict import StrictModel
 
 SENSITIVITIES = SPECIFICITIES = (0.80, 0.90, 0.95)
 # Of melanoma among the lesions that are looked at: few of a whole population's, more of those that
@@ -25,11 +25,7 @@ _SIDES = {"under 500 px": 0, "500 to 999 px": 500, "1000 px and over": 1000}
 _FEWEST = 5  # images of each class, for a figure of a subgroup
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class AtThreshold(_Part):
+class AtThreshold(StrictModel):
     """What a threshold, chosen elsewhere, gives here."""
 
     operating_point: str
@@ -38,7 +34,7 @@ class AtThreshold(_Part):
     specificity: Estimate
 
 
-class PredictiveValues(_Part):
+class PredictiveValues(StrictModel):
     """Of the threshold in force, were the positives as frequent as `prevalence`."""
 
     prevalence: float
@@ -46,7 +42,7 @@ class PredictiveValues(_Part):
     negative: Estimate | None  # of those called benign, the part that is
 
 
-class Subgroup(_Part):
+class Subgroup(StrictModel):
     """A part of the images; figures are None where they are too few."""
 
     by: str
@@ -59,14 +55,14 @@ class Subgroup(_Part):
     refused: Estimate | None  # taken for no lesion
 
 
-class BaselineOf(_Part):
+class BaselineOf(StrictModel):
     """AUC of boosted trees on what is known without the image."""
 
     columns: tuple[str, ...]
     auc: Estimate
 
 
-class Judgement(_Part):
+class Judgement(StrictModel):
     """All figures on one set of images."""
 
     dataset: str
