@@ -76,6 +76,17 @@ def test_importing_wsgi_brings_in_no_tensorflow() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
+def test_what_the_slug_leaves_out_exists_and_is_not_imported_by_what_serves() -> None:
+    left_out = (ROOT / ".slugignore").read_text(encoding="utf-8").split()
+    assert left_out
+    for pattern in left_out:
+        assert (ROOT / pattern.lstrip("/")).is_dir(), pattern
+    names = {pattern.strip("/") for pattern in left_out}
+    serving = [path for package in ("app", "config", "processing") for path in files_of(package)]
+    for path in [*serving, *ENTRY_POINTS]:
+        assert not imported(path) & names, path
+
+
 def reads_environment(node: ast.AST) -> bool:
     """Whether a statement outside of functions names os.environ or os.getenv, or reads settings."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
