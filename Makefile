@@ -85,9 +85,10 @@ translations: $(DEV)/.installed  ## bring the page's texts to the translators' f
 	$(BABEL) compile --use-fuzzy -d app/translations
 	rm .messages.pot
 
-screenshots: $(DEV)/.installed browser  ## of every state of the page, into docs/screenshots
-	mkdir -p docs/screenshots
-	SCREENSHOTS=docs/screenshots $(DEV)/bin/python -m pytest -q tests/app/test_accessibility.py
+# To renew the pictures that the documents show: cp screenshots/documents/* docs/pictures/
+screenshots: $(DEV)/.installed browser  ## of every state of the page, into screenshots/
+	mkdir -p screenshots/documents
+	SCREENSHOTS=screenshots $(DEV)/bin/python -m pytest -q tests/app/test_accessibility.py
 
 # Wants Node.js, and chromium on the path.
 lighthouse: $(SERVING)/.installed  ## performance, accessibility, best practices, SEO of the page
