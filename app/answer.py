@@ -21,17 +21,17 @@ Label = Literal["malignant", "benign"]
 _decoding = threading.Lock()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What is said of one photo. Without a label where the photo cannot be judged."""
+    """The result for one photo; `label` is None where the photo cannot be judged."""
 
     square: NDArray[np.uint8]  # (S, S, 3), what the model saw
-    reasons: tuple[Reason, ...]  # why it cannot be judged; empty where it can
-    probability: float | None  # what the model says all the same; None where it was not asked
-    label: Label | None
-    stability: Range | None  # over the photo's orientations; None where it was not asked for
-    uncertain: bool  # some orientations reach the threshold and others don't
-    cam: NDArray[np.float32] | None  # (h, w), what each location adds to the logit
+    reasons: tuple[Reason, ...] = ()  # why the photo cannot be judged
+    probability: float | None = None  # None where the model was not run
+    label: Label | None = None
+    stability: Range | None = None  # over the photo's orientations; None where not asked for
+    uncertain: bool = False  # some orientations reach the threshold and others don't
+    cam: NDArray[np.float32] | None = None  # (h, w), what each location adds to the logit
 
     @property
     def assessable(self) -> bool:
@@ -58,22 +58,22 @@ def answer_photo(
     pixels = square.pixels
     faults = find_faults(pixels, square.width, square.height, wanted.crop_fraction)
     if "too_small" in faults:
-        return Answer(pixels, faults, None, None, None, False, None)
+        return Answer(square=pixels, reasons=faults)
     with stage("infer"):
         prediction = classifier.classify(pixels[np.newaxis], deadline)[0]
     reasons: tuple[Reason, ...] = (*faults, "not_a_lesion") if prediction.outlier else faults
     if reasons:
-        return Answer(pixels, reasons, prediction.probability, None, None, False, None)
-    seen = None
+        return Answer(square=pixels, reasons=reasons, probability=prediction.probability)
+    orientations = None
     if stability:
         with stage("stability"):
-            seen = classifier.measure_stability(pixels, prediction, deadline)
+            orientations = classifier.measure_stability(pixels, prediction, deadline)
+    threshold = classifier.manifest.in_force.threshold
     return Answer(
-        pixels,
-        (),
-        prediction.probability,
-        "malignant" if prediction.malignant else "benign",
-        seen,
-        seen is not None and seen.low < classifier.manifest.in_force.threshold <= seen.high,
-        prediction.cam,
+        square=pixels,
+        probability=prediction.probability,
+        label="malignant" if prediction.malignant else "benign",
+        stability=orientations,
+        uncertain=orientations is not None and orientations.low < threshold <= orientations.high,
+        cam=prediction.cam,
     )

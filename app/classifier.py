@@ -16,7 +16,7 @@ _SIGNATURE = "serve"
 _ORIENTATIONS = 8  # four quarter turns, and the same of the mirror image
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Prediction:
     """What the model says of one square."""
 
@@ -105,12 +105,11 @@ class Classifier:
             # Of one image always: another batch size would make the runtime plan its memory anew.
             outputs = self._run(images=image[np.newaxis])
         probability = float(outputs["probability"][0])
-        outlier = bool(self._outliers and outputs["distance"][0] > self._outliers.threshold)
         return Prediction(
-            probability,
-            probability >= self._threshold,
-            outlier,
-            # Graphs of earlier exports don't tell.
-            outputs["by_view"][0] if "by_view" in outputs else outputs["probability"],
-            outputs["cam"][0],
+            probability=probability,
+            malignant=probability >= self._threshold,
+            outlier=bool(self._outliers and outputs["distance"][0] > self._outliers.threshold),
+            # Graphs that were exported earlier have no `by_view`.
+            by_view=outputs["by_view"][0] if "by_view" in outputs else outputs["probability"],
+            cam=outputs["cam"][0],
         )

@@ -48,7 +48,14 @@ def test_no_orientation_is_looked_at_twice(classifier, monkeypatch, views):
             for view in averaged
         ]
         seen.extend(by_view)
-        return Prediction(0.5, False, False, np.zeros(len(by_view), np.float32), None)
+        probabilities = np.zeros(len(by_view), np.float32)
+        return Prediction(
+            probability=0.5,
+            malignant=False,
+            outlier=False,
+            by_view=probabilities,
+            cam=probabilities,
+        )
 
     monkeypatch.setattr(classifier, "_classify_one", look)
     classifier.measure_stability(square, look(square))
