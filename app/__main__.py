@@ -4,7 +4,6 @@ import contextlib
 import csv
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -16,6 +15,7 @@ from app.classifier import Classifier
 from app.service import open_bundle
 from config.settings import SettingsError, read_settings
 from processing.bundle import BundleError
+from processing.files import replacing
 from processing.image import ImageError
 from processing.store.base import StoreError
 
@@ -122,19 +122,8 @@ def _open_table(path: Path | None) -> Iterator[IO[str]]:
     if path is None:
         yield sys.stdout
         return
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", newline="", dir=path.parent, prefix=f".{path.name}-", delete=False
-    ) as file:
-        partial = Path(file.name)
-        try:
-            yield file
-            file.close()
-            partial.chmod(0o644)  # a temporary file is its owner's alone
-            partial.replace(path)
-        except BaseException:
-            file.close()
-            partial.unlink()
-            raise
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        yield file
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ MODEL_CARD.md   the same for people
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +18,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from processing.files import filling
 
 FORMAT_VERSION: Literal[1] = 1
 MANIFEST, MODEL, GOLDEN, CARD = "manifest.json", "model.tflite", "golden.npz", "MODEL_CARD.md"
@@ -269,9 +269,7 @@ def write_bundle(path: Path, description: Description, files: Mapping[str, bytes
     if set(files) != set(FILES):
         raise BundleError(f"A bundle holds {sorted(FILES)}. Received: {sorted(files)}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    try:
-        partial.chmod(0o755)  # mkdtemp's 0700 would lock out the app's own user
+    with filling(path) as partial:
         for name, content in files.items():
             (partial / name).write_bytes(content)
         entries = {name: _describe_file(partial / name) for name in files}
@@ -286,10 +284,6 @@ def write_bundle(path: Path, description: Description, files: Mapping[str, bytes
         )
         text = manifest.model_dump_json(indent=2) + "\n"
         (partial / MANIFEST).write_text(text, encoding="utf-8")
-        partial.rename(path)
-    except BaseException:
-        shutil.rmtree(partial)
-        raise
     return read_bundle(path)
 
 

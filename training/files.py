@@ -1,7 +1,6 @@
 """Files that are there whole or not at all, on this machine or wherever TensorFlow reads."""
 
 import errno
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TypeVar
 
 from etils import epath
 
+from processing import files
 from training.errors import TrainingError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -22,11 +22,9 @@ def replacing(path: _Path) -> Iterator[_Path]:
     Raises:
         TrainingError: the disk is full; nothing of the file stays.
     """
-    # With the process's number: workers of a build that was killed may still be at it.
-    partial = path.parent / f".partial-{os.getpid()}-{path.name}"
     try:
-        yield partial
-        partial.replace(path)
+        with files.replacing(path) as partial:
+            yield partial
     except Exception as error:
         if is_full(error):
             raise TrainingError(
@@ -34,8 +32,6 @@ def replacing(path: _Path) -> Iterator[_Path]:
                 "goes on from what is whole."
             ) from error
         raise
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_whole(path: Path | epath.Path, text: str) -> None:

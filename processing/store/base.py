@@ -8,8 +8,6 @@ meanwhile: who follows the pointer finds a whole bundle at any time.
 """
 
 import hashlib
-import os
-import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -34,7 +32,6 @@ POINTER = "current.json"
 ROLLBACK_DEPTH = 20
 LOCK_TIMEOUT_SECONDS = 600
 NOT_WHOLE = "This version is not whole: roll back, or delete its folder and publish it again."
-_PARTIAL = ".partial-"
 
 Progress = Callable[[int], object]
 
@@ -238,25 +235,6 @@ def verify_version(published: Published, folder: Path, where: str) -> Bundle:
 
 
 @contextmanager
-def filling(folder: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `folder` once filled; the caller holds the lock."""
-    for stale in folder.parent.glob(f"{_PARTIAL}*"):  # left by a process that was killed
-        shutil.rmtree(stale)
-    partial = folder.with_name(_PARTIAL + folder.name)
-    partial.mkdir()
-    try:
-        yield partial
-        for path in partial.iterdir():
-            _sync(path)
-        if folder.exists():  # a damaged copy: a whole one would not be replaced
-            shutil.rmtree(folder)
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial)
-        raise
-
-
-@contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep other processes out of `folder`, which is made if need be."""
     with disk_faults_explained():
@@ -279,8 +257,3 @@ def disk_faults_explained() -> Iterator[None]:
 def sha256_of(content: bytes) -> str:
     """In hexadecimal."""
     return hashlib.sha256(content).hexdigest()
-
-
-def _sync(path: Path) -> None:
-    with path.open("r+b") as file:
-        os.fsync(file.fileno())

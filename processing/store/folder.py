@@ -5,16 +5,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from processing.bundle import FILES, MANIFEST, Bundle
+from processing.files import filling, replacing
 from processing.store.base import (
-    _PARTIAL,
     Progress,
     Published,
     Store,
     StoreError,
-    _sync,
     bundle_key,
     disk_faults_explained,
-    filling,
     locked,
     sha256_of,
     verify_version,
@@ -53,10 +51,8 @@ class FolderStore(Store):
             found = self._read(key)
             if (found and found[1]) != tag:
                 return False
-            partial = self._root / (_PARTIAL + key)
-            partial.write_bytes(content)
-            _sync(partial)
-            partial.replace(self._root / key)
+            with replacing(self._root / key, locked=True, sync=True) as partial:
+                partial.write_bytes(content)
         return True
 
     def _add(self, bundle: Bundle, progress: Progress | None) -> None:
@@ -65,7 +61,7 @@ class FolderStore(Store):
             if folder.exists():  # another publisher was first; `publish` looks at what is there
                 return
             folder.parent.mkdir(exist_ok=True)
-            with filling(folder) as partial:
+            with filling(folder, locked=True, sync=True) as partial:
                 for name in (*FILES, MANIFEST):
                     shutil.copyfile(bundle.path / name, partial / name)
                     if progress and name in bundle.manifest.files:

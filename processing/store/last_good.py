@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from processing.bundle import MANIFEST, Bundle
+from processing.files import replacing
 from processing.store.base import Published, StoreError, locked, sha256_of, verify_version
 
 _NOTES = "last-good-*.json"
@@ -23,9 +24,8 @@ def remember(uri: str, bundle: Bundle, cache: Path) -> None:
         manifest_sha256=sha256_of((bundle.path / MANIFEST).read_bytes()),
     )
     with locked(cache):
-        partial = cache / ".note"
-        partial.write_text(published.model_dump_json())
-        partial.replace(_note_of(uri, cache))
+        with replacing(_note_of(uri, cache), locked=True) as partial:
+            partial.write_text(published.model_dump_json())
         noted = {Published.model_validate_json(n.read_bytes()).version for n in cache.glob(_NOTES)}
         for folder in cache.iterdir():
             if re.fullmatch("[0-9a-f]{64}", folder.name) and folder.name not in noted:

@@ -13,6 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from processing.bundle import FILES, MANIFEST, Bundle
+from processing.files import filling
 from processing.store.base import (
     NOT_WHOLE,
     Progress,
@@ -20,7 +21,6 @@ from processing.store.base import (
     Store,
     StoreError,
     bundle_key,
-    filling,
     locked,
     verify_version,
 )
@@ -79,7 +79,7 @@ class S3Store(Store):
             # Downloaded before, or by another process while this one waited for the lock.
             with suppress(StoreError):
                 return verify_version(published, folder, where)
-            with filling(folder) as partial:
+            with filling(folder, locked=True, sync=True) as partial:
                 for name in (MANIFEST, *FILES):
                     self._download(bundle_key(published.version, name), partial / name)
                 manifest = verify_version(published, partial, where).manifest
