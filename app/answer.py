@@ -54,7 +54,7 @@ def answer_photo(
     """
     wanted = classifier.manifest.input
     with stage("decode"), turn(_decoding, deadline):
-        square = read_square(data, size=wanted.size, crop_fraction=wanted.crop_fraction)
+        square = read_square(data, **wanted.model_dump())
     pixels = square.pixels
     faults = find_faults(pixels, square.width, square.height, wanted.crop_fraction)
     if "too_small" in faults:

@@ -23,6 +23,7 @@ import numpy as np
 from PIL import Image, JpegImagePlugin
 
 from benchmarks.photos import describe_machine, draw_photos, list_photos
+from benchmarks.pixels import print_paths
 from processing import image as cutting
 from training.commands.options import FOLDER
 
@@ -30,6 +31,7 @@ from training.commands.options import FOLDER
 # import this module, and would wait for them.
 
 SIZE, CROP = 384, 0.5  # of the preset 384
+FRAMING = cutting.Framing(SIZE, CROP, cutting.LATEST_PATH)
 ROUNDS = 3
 DRAWN, DRAWN_SIDE = 128, 1024  # lesions that stand in for absent photos, and pixels of their side
 # What ISIC 2020's photos have, pixels. Four pieces of the build, two for each of two processes.
@@ -41,7 +43,7 @@ NOTEBOOK_QUALITY = 94
 ONE, TWO = "our build, 1 process", "our build, 2 processes"
 LOOP = "notebooks' loop: OpenCV, TFRecordWriter"
 BOUND = "bound: libjpeg-turbo alone"
-RESIZING = "bound with the cut's bicubic resize"
+RESIZING = "bound with the cut's own resize"
 
 
 class Variant(NamedTuple):
@@ -162,14 +164,14 @@ def time_bound(photos: Sequence[Path]) -> tuple[float, float]:
     for path in photos:
         data = path.read_bytes()
         with Image.open(io.BytesIO(data)) as image:
-            cutting._choose_scale(image, SIZE, CROP)
+            cutting._choose_scale(image, FRAMING)
             width, height = image.size
         started = time.perf_counter()
         pixels = simplejpeg.decode_jpeg(data, min_width=width, min_height=height)
         decoding += time.perf_counter() - started
         photo = Image.fromarray(pixels)
         started = time.perf_counter()
-        resized = cutting._resize_centre(photo, CROP, SIZE)
+        resized = cutting._resize_centre(photo, FRAMING)
         resizing += time.perf_counter() - started
         square = np.asarray(resized)
         started = time.perf_counter()
@@ -245,6 +247,8 @@ def print_rates(photos: Sequence[Path], loop_goal: float) -> None:
 def main(images: Path, count: int) -> None:
     """Measure and print."""
     print(describe_machine("pillow", "simplejpeg", "opencv-python-headless", "tensorflow"))
+    print_paths()
+    print()
     with TemporaryDirectory() as folder:
         originals = sorted(images.glob("*.jpg")) or draw_photos(Path(folder), DRAWN, DRAWN_SIDE)
         small = make_variants(originals, Path(folder) / "small", max(count, MEMORY_COUNTS[-1]))

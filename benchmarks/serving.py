@@ -198,7 +198,7 @@ def measure_bound(name: str, bundle: Path, photo: bytes) -> Row:
     """The bare runtime in a loop, on the square of the photo, with all cores."""
     classifier = Classifier(read_bundle(bundle), threads=min(os.cpu_count() or 1, 4))
     wanted = classifier.manifest.input
-    square = read_square(photo, size=wanted.size, crop_fraction=wanted.crop_fraction)
+    square = read_square(photo, **wanted.model_dump())
     squares = square.pixels[np.newaxis]
     bound = measure(lambda: classifier.classify(squares))
     return Row(name, bound, bound)
@@ -254,7 +254,7 @@ def measure_phone_photo(bundle: Path) -> None:
     side = wanted.crop_fraction * 4000
     height = next(4000 * n // 8 for n in range(1, 9) if side * n / 8 >= wanted.size)
     bare = measure(lambda: simplejpeg.decode_jpeg(photo, min_height=height, min_width=1))
-    ours = measure(lambda: read_square(photo, size=wanted.size, crop_fraction=wanted.crop_fraction))
+    ours = measure(lambda: read_square(photo, **wanted.model_dump()))
     print(f"\nA JPEG of 24 megapixels, {len(photo) / 1e6:.1f} MB, to {wanted.size} px")
     print(f"  libjpeg-turbo alone, at the scale needed {bare.p50:>10.1f} ms")
     print(f"  decoded, turned, cut and resized by us {ours.p50:>12.1f} ms")

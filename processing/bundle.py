@@ -21,12 +21,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from processing.files import filling
 
-FORMAT_VERSION: Literal[1] = 1
+FORMAT_VERSION = 2  # format 1, which does not name its pixel path, is read, too
 MANIFEST, MODEL, GOLDEN, CARD = "manifest.json", "model.tflite", "golden.npz", "MODEL_CARD.md"
 FILES = (MODEL, GOLDEN, CARD)
 # A probability further than this from its golden value means another model or a broken runtime.
 GOLDEN_TOLERANCE = 1e-3
 
+# The paths of `processing.image`, which takes too long to import for the command line's help.
+PixelPath = Literal[1, 2]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -52,6 +54,7 @@ class Input(_Part):
 
     size: Annotated[int, Field(ge=1)]
     crop_fraction: Annotated[float, Field(gt=0, le=1)]
+    pixel_path: PixelPath = 2
 
 
 class Label(_Part):
@@ -140,7 +143,7 @@ class Description(_Part):
 class Manifest(Description):
     """`manifest.json`."""
 
-    format_version: Literal[1]
+    format_version: Literal[1, 2]
     version: Sha256
     created: datetime
     files: dict[str, FileEntry]
@@ -198,13 +201,16 @@ def parse_manifest(data: bytes, where: object) -> Manifest:
     except ValueError as error:
         raise BundleError(f"{where} is not JSON: {error}. Publish the bundle again.") from error
     found = fields.get("format_version") if isinstance(fields, dict) else None
-    if found != FORMAT_VERSION:
+    if found not in range(1, FORMAT_VERSION + 1):
         raise BundleError(
-            f"{where} has format_version {found!r}; this code reads {FORMAT_VERSION}. "
+            f"{where} has format_version {found!r}; this code reads 1 to {FORMAT_VERSION}. "
             "Update the app, or export the model again."
         )
+    if found == 1 and isinstance(fields.get("input"), dict):
+        fields["input"].setdefault("pixel_path", 1)
     try:
-        manifest = Manifest.model_validate_json(data)
+        # As JSON, in which a tuple is a list and a time is a text.
+        manifest = Manifest.model_validate_json(json.dumps(fields))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "manifest"

@@ -6,7 +6,7 @@ from PIL import Image
 
 from app.answer import answer_photo
 from app.classifier import Classifier
-from processing.image import ImageError, read_square
+from processing.image import PIXEL_PATHS, ImageError, read_square
 
 
 @pytest.fixture
@@ -16,12 +16,28 @@ def classifier(served):
 
 def test_a_photo_is_judged_by_the_square_that_training_cut_too(classifier, photo):
     wanted = classifier.manifest.input
-    square = read_square(photo, size=wanted.size, crop_fraction=wanted.crop_fraction)
+    square = read_square(photo, **wanted.model_dump())
     answer = answer_photo(photo, classifier)
     assert np.array_equal(answer.square, square.pixels)
     (prediction,) = classifier.classify(square.pixels[np.newaxis])
     assert answer.probability == prediction.probability
     assert answer.assessable
+
+
+@pytest.mark.parametrize("pixel_path", PIXEL_PATHS)
+def test_a_photo_takes_the_pixel_path_of_its_model(make_bundle, photo, pixel_path):
+    changes = {"pixel_path": pixel_path, "crop_fraction": 0.6}
+    wanted = make_bundle("any").manifest.input.model_copy(update=changes)
+    squares = {
+        path: read_square(
+            photo, size=wanted.size, crop_fraction=wanted.crop_fraction, pixel_path=path
+        ).pixels
+        for path in PIXEL_PATHS
+    }
+    classifier = Classifier(make_bundle(input=wanted), threads=1)
+    for path, square in squares.items():
+        same = np.array_equal(answer_photo(photo, classifier).square, square)
+        assert same == (path == pixel_path)
 
 
 def test_half_of_the_models_size_is_enough_and_less_is_not(make_bundle):

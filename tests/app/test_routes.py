@@ -43,7 +43,7 @@ def test_the_answer_tells_which_model_gave_it(post, photo, served):
 
 def test_the_probability_is_the_graphs_for_the_pixels_of_the_cut(post, photo, served):
     wanted = served.manifest.input
-    square = read_square(photo, size=wanted.size, crop_fraction=wanted.crop_fraction)
+    square = read_square(photo, **wanted.model_dump())
     graph = Interpreter(str(served.model_path)).get_signature_runner("serve")
     (image,) = post(photo).json["images"]
     expected = graph(images=square.pixels[np.newaxis])["probability"][0]

@@ -133,12 +133,22 @@ def test_manifest_of_other_files_is_refused(edit_manifest):
         read_bundle(path)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 3, "1", None])
 def test_other_format_version_says_to_update_the_app(version, edit_manifest):
     path = edit_manifest(lambda fields: fields.update(format_version=version, novelty=1))
 
-    with pytest.raises(BundleError, match=f"format_version {version!r}; this code reads 1. Update"):
+    with pytest.raises(
+        BundleError, match=f"format_version {version!r}; this code reads 1 to 2. Update"
+    ):
         read_bundle(path)
+
+
+def test_a_manifest_of_format_1_means_the_first_pixel_path(edit_manifest):
+    def make_format_1(fields):
+        fields.update(format_version=1)
+        del fields["input"]["pixel_path"]
+
+    assert read_bundle(edit_manifest(make_format_1)).manifest.input.pixel_path == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"<html>"])

@@ -1,21 +1,24 @@
 import io
+from typing import get_args
 
 import numpy as np
 import pillow_heif
 import pytest
 from PIL import Image
 
+from processing.bundle import Input, PixelPath
 from processing.drawing import draw_lesion
-from processing.image import cut_square, read_square
+from processing.image import LATEST_PATH, PIXEL_PATHS, cut_square, read_square
 from tests.processing.photos import BEST_HEIC, KINDS, encode, encode_png16, make_picture, turn
 
 # What the cut's own JPEG (quality 95) and a HEIC may change in smooth pictures, of 255.
 CODING_NOISE = 6
 
 
-def read(data: bytes, size: int = 40, crop_fraction: float = 1.0):
+def read(data: bytes, size: int = 40, crop_fraction: float = 1.0, pixel_path: int = LATEST_PATH):
     """The pixels, as numbers that can be subtracted."""
-    return read_square(data, size=size, crop_fraction=crop_fraction).pixels.astype(int)
+    square = read_square(data, size=size, crop_fraction=crop_fraction, pixel_path=pixel_path)
+    return square.pixels.astype(int)
 
 
 def difference(a, b) -> int:
@@ -264,19 +267,33 @@ def photo() -> tuple[bytes, bytes]:
     return file, encode(Image.open(io.BytesIO(file)), "PNG", compress_level=1)
 
 
+@pytest.mark.parametrize("pixel_path", PIXEL_PATHS)
 @pytest.mark.parametrize(
     ("size", "crop_fraction"), [(500, 1.0), (300, 1.0), (224, 1.0), (125, 1.0), (128, 0.6)]
 )
-def test_decode_at_reduced_scale_is_close_to_a_full_one(size, crop_fraction, photo):
-    reduced, full = (read(data, size, crop_fraction) for data in photo)
+def test_decode_at_reduced_scale_is_close_to_a_full_one(size, crop_fraction, pixel_path, photo):
+    reduced, full = (read(data, size, crop_fraction, pixel_path) for data in photo)
 
     error = np.abs(reduced - full)
-    assert 0 < error.mean() < 0.7  # 0.2 of it, but for the rounding in the cut's own JPEG
-    assert error.max() <= 8
+    assert 0 < error.mean() < {1: 0.7, 2: 1.0}[pixel_path]  # rounding in the cut's JPEG included
+    assert error.max() <= {1: 8, 2: 12}[pixel_path]
 
 
-@pytest.mark.parametrize(("size", "crop_fraction"), [(501, 1.0), (384, 0.7), (224, 0.4)])
-def test_decode_is_full_where_the_cut_needs_it(size, crop_fraction, photo):
-    reduced, full = (read(data, size, crop_fraction) for data in photo)
+@pytest.mark.parametrize(
+    ("pixel_path", "size", "crop_fraction"),
+    [(1, 501, 1.0), (1, 384, 0.7), (1, 224, 0.4), (2, 1001, 1.0), (2, 701, 0.7), (2, 401, 0.4)],
+)
+def test_decode_is_full_where_the_cut_needs_it(pixel_path, size, crop_fraction, photo):
+    reduced, full = (read(data, size, crop_fraction, pixel_path) for data in photo)
 
     assert difference(reduced, full) == 0
+
+
+def test_the_paths_are_those_that_a_manifest_may_name():
+    assert get_args(PixelPath) == PIXEL_PATHS
+    assert Input(size=8, crop_fraction=1.0).pixel_path == LATEST_PATH
+
+
+def test_an_unknown_path_is_refused(photo):
+    with pytest.raises(ValueError, match=r"pixel_path must be one of \(1, 2\). Received: 3"):
+        cut_square(photo[0], size=8, crop_fraction=1.0, pixel_path=3)

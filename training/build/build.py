@@ -19,6 +19,7 @@ import pandas as pd
 from etils import epath
 from tqdm import tqdm
 
+from processing.image import Framing
 from training.build.pieces import Piece, make_piece
 from training.build.rules import RULES, UNREADABLE, drop_by_content, drop_by_metadata, drop_shared
 from training.build.sources import Listing
@@ -108,7 +109,7 @@ def build_folders(
         _open_folder(folder, state)
 
     cases = listing.cases.drop(index=dropped.index).sort_values("image_name", ignore_index=True)
-    squares = tuple((one.size, one.crop_fraction) for one in settings)
+    squares = tuple(Framing(one.size, one.crop_fraction, one.pixel_path) for one in settings)
     pieces = out / f".pieces-{_hash(repr(begun))[:12]}"
     index = _cut(cases, squares, pieces, beam or partial(run_here, processes=processes))
 
@@ -182,7 +183,7 @@ def _open_folder(folder: epath.Path, begun: Begun) -> None:
 
 
 def _cut(
-    cases: pd.DataFrame, squares: tuple[tuple[int, float], ...], pieces: epath.Path, run: Runner
+    cases: pd.DataFrame, squares: tuple[Framing, ...], pieces: epath.Path, run: Runner
 ) -> pd.DataFrame:
     """Make the pieces that are missing, and those again that hold an unusable image.
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from etils import epath
 
-from processing.image import ImageError, cut_squares
+from processing.image import Framing, ImageError, cut_squares
 from training.data.fingerprints import fingerprint
 from training.data.kaggle import read_jpeg
 from training.errors import TrainingError
@@ -28,7 +28,7 @@ class Piece(NamedTuple):
 
     image_names: tuple[str, ...]
     paths: tuple[str, ...]
-    squares: tuple[tuple[int, float], ...]  # (size, crop_fraction) of each
+    squares: tuple[Framing, ...]
     output: str  # path of its index; that of its blob has another ending
 
     @property
@@ -61,9 +61,7 @@ def make_piece(piece: Piece) -> int:
     return piece.images
 
 
-def _cut(
-    path: str, squares: Sequence[tuple[int, float]]
-) -> tuple[dict[str, object], Sequence[bytes]]:
+def _cut(path: str, squares: Sequence[Framing]) -> tuple[dict[str, object], Sequence[bytes]]:
     try:
         data = read_jpeg(path) if ".tfrec#" in path else epath.Path(path).read_bytes()
         cuts, photo = cut_squares(data, squares)

@@ -6,14 +6,16 @@ It holds `train%02d-%d.tfrec` (shard, number of records), `cases.csv`, `dropped.
 
 import hashlib
 import io
+import json
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, NamedTuple
 
 import pandas as pd
 from etils import epath
 from PIL import Image
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
+from processing.bundle import PixelPath
 from training.data.folds import require_whole_groups
 from training.data.kaggle import find_shards, read_jpeg, read_kaggle
 from training.data.vocabulary import DIAGNOSES, SEXES, SITES, TARGETS
@@ -31,6 +33,7 @@ class BuildSettings(StrictModel):
 
     size: Annotated[int, Field(ge=32, le=1024)]
     crop_fraction: Annotated[float, Field(gt=0, le=1)]
+    pixel_path: PixelPath = 2
     shards: Annotated[int, Field(ge=2)]
     seed: int
     target: str = "melanoma"  # one of TARGETS
@@ -103,8 +106,11 @@ def read_build(folder: epath.Path) -> Begun | Build:
         TrainingError: it cannot be read.
     """
     try:
-        return _STATE.validate_json((folder / BUILD).read_bytes())
-    except (OSError, ValidationError) as error:
+        fields = json.loads((folder / BUILD).read_bytes())
+        # Folders from before there were two paths do not name theirs.
+        fields["settings"].setdefault("pixel_path", 1)
+        return _STATE.validate_json(json.dumps(fields))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise TrainingError(
             f"{folder} is not a data folder: {BUILD} cannot be read. Make one with "
             "python -m training build."

@@ -197,7 +197,10 @@ def _measure_refused(served: Served) -> list[Refused]:
     settings = served.data.build.settings
     squares = (
         read_square(
-            _encode(picture.image), size=settings.size, crop_fraction=settings.crop_fraction
+            _encode(picture.image),
+            size=settings.size,
+            crop_fraction=settings.crop_fraction,
+            pixel_path=settings.pixel_path,
         ).pixels
         for picture in pictures
     )

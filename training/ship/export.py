@@ -93,7 +93,11 @@ def _describe(served: Served, evaluation: Evaluation) -> Description:
     assert refused is not None
     return Description(
         backbone=settings.backbone,
-        input=Input(size=settings.size, crop_fraction=built.settings.crop_fraction),
+        input=Input(
+            size=settings.size,
+            crop_fraction=built.settings.crop_fraction,
+            pixel_path=built.settings.pixel_path,
+        ),
         label=TARGETS[built.settings.target].label,
         operating_points=served.points,
         operating_point=evaluation.operating_point,
