@@ -2,8 +2,6 @@
 
 import json
 import os
-import random
-import socket
 import subprocess
 import sys
 import time
@@ -30,8 +28,9 @@ from processing.bundle import (
     OperatingPoint,
     write_bundle,
 )
+from tests.ports import find_free_port
 
-pytest_plugins = ["tests.gunicorn_server", "tests.faults"]
+pytest_plugins = ["tests.gunicorn_server", "tests.faults", "tests.grouping"]
 
 START_TIMEOUT_SECONDS = 30
 ACCESS_KEY, SECRET_KEY = "testkey", "testsecret123"
@@ -50,7 +49,7 @@ class S3Server:
 def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A SeaweedFS server on free ports of this machine, alone for this test session."""
     folder = tmp_path_factory.mktemp("seaweedfs")
-    port = _free_port()
+    port = find_free_port()
     endpoint = f"http://127.0.0.1:{port}"
     session = boto3.Session(ACCESS_KEY, SECRET_KEY, region_name="us-east-1")
     client = session.client("s3", endpoint_url=endpoint)
@@ -75,7 +74,7 @@ def _weed_command(folder: Path, s3_port: int) -> list[str]:
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
     (folder / "data").mkdir()
     weed = Path(sys.executable).with_name("weed.exe" if os.name == "nt" else "weed")
-    ports = [f"-{part}.port={_free_port()}" for part in ("master", "volume", "filer", "admin")]
+    ports = [f"-{part}.port={find_free_port()}" for part in ("master", "volume", "filer", "admin")]
     return [
         *(str(weed), "mini", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
         *(*ports, f"-s3.port={s3_port}", f"-s3.config={folder / 's3.json'}"),
@@ -84,21 +83,6 @@ def _weed_command(folder: Path, s3_port: int) -> list[str]:
         # Each bucket takes several volumes, empty ones; by itself it allows one for each GB free.
         "-volume.max=2000",
     ]
-
-
-def _free_port() -> int:
-    """A port that is free, and so is the one 10000 above it, which SeaweedFS takes for gRPC."""
-    while True:
-        # Both lie below the range from which the system takes ports for outgoing connections.
-        port = random.randrange(12_000, 22_000)
-        try:
-            with (
-                socket.create_server(("127.0.0.1", port)),
-                socket.create_server(("127.0.0.1", port + 10_000)),
-            ):
-                return port
-        except OSError:
-            continue
 
 
 def _wait_until_up(client: Any, process: "subprocess.Popen[bytes]", log: Path) -> None:

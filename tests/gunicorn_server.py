@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from config.settings import Settings
+from tests.ports import find_free_port
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,9 +39,7 @@ def start_server(
     with contextlib.ExitStack() as running:
 
         def start(**variables: str) -> str:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = probe.getsockname()[1]
+            port = find_free_port()
             folder = tmp_path_factory.mktemp("server")
             ours = {name.upper() for name in Settings.model_fields}
             inherited = {name: value for name, value in os.environ.items() if name not in ours}

@@ -1,7 +1,6 @@
 """One training on several devices, processes and backends: the same losses and predictions."""
 
 import os
-import random
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from etils import epath
 
 from processing.drawing import draw_lesion
+from tests.ports import find_free_port
 from training.errors import TrainingError
 from training.serving.calibration import calibrate
 from training.serving.served import read_whole_run, serve_run
@@ -85,7 +85,7 @@ def test_two_processes_of_jax_do_what_one_does(
     data: epath.Path, jax_alone: Path, tmp_path: Path
 ) -> None:
     command = ["-m", "training", "train", "--data", str(data), "--run", str(tmp_path / "two")]
-    address = f"127.0.0.1:{random.randrange(12_000, 22_000)}"
+    address = f"127.0.0.1:{find_free_port()}"
     both = [
         start(
             *command,
