@@ -14,16 +14,24 @@ FIRST := --size 128 --epochs 10 --seed 1
 LAST := --epochs 6 --learning-rate 2e-4 --seed 2 --weights $(RUNS)/model128
 SERVED := --precision int8 --views 2
 
-.PHONY: run test requirements lint audit faults dyno bench model translations screenshots lighthouse \
-  browser clean
+.PHONY: run test test-fast requirements lint audit faults dyno bench model translations screenshots \
+  lighthouse browser clean
 
 run: $(SERVING)/.installed  ## serve http://127.0.0.1:8000 with the model the repository carries
 	$(SERVING)/bin/gunicorn wsgi:app
 
-# Beam takes older pins than the app, so that its tests have an environment of their own.
+# Beam takes older pins than the app, so its tests have an environment of their own. They run beside
+# the others, and are shown only if they fail.
+WORKERS ?= 2
 test: $(DEV)/.installed $(BEAM)/.installed browser  ## everything, with a real S3 server and browser
-	$(BEAM)/bin/python -m pytest tests/training/build/test_beam.py
-	$(DEV)/bin/python -m pytest
+	@log=$$(mktemp); $(BEAM)/bin/python -m pytest tests/training/build/test_beam.py >$$log 2>&1 & \
+	beam=$$!; $(DEV)/bin/python -m pytest -n $(WORKERS); failed=$$?; \
+	wait $$beam || { failed=$$?; cat $$log; }; rm $$log; exit $$failed
+
+# Leaves out what trains, serves or opens a browser: tests/grouping.py and the marker `slow` say
+# which tests these are.
+test-fast: $(DEV)/.installed  ## the quick tests, within a minute
+	$(DEV)/bin/python -m pytest -n $(WORKERS) -m "not slow"
 
 requirements: $(DEV)/.installed  ## requirements.txt anew, from requirements.in
 	$(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
