@@ -1,1 +1,1 @@
-"""Cases, shards and batches: what every later stage reads."""
+"""The table of cases, the shards and the batches that every later stage reads."""

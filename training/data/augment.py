@@ -1,4 +1,4 @@
-"""Random geometry in one affine resample, then random light and colour, on a batch."""
+"""Augment a batch: random geometry in one affine resampling, then random light and colour."""
 
 import math
 
@@ -10,7 +10,7 @@ _DRAWS = 12
 
 
 def draw_changes(images: int, seed: tf.Tensor) -> tf.Tensor:
-    """Random numbers (images, D) in -1..1, a row for each image of a batch.
+    """Draw random numbers (images, D) in -1..1, one row per image of a batch.
 
     Args:
         seed: (2,) int64; the same seed gives the same draws.
@@ -29,20 +29,20 @@ def augment_batch(images: tf.Tensor, strength: Augmentation, changes: tf.Tensor)
         (B, S, S, 3) float32, 0..255.
     """
     draws = tf.unstack(changes, _DRAWS, axis=1)
-    turned = tf.raw_ops.ImageProjectiveTransformV3(
+    moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(images, tf.float32),
         transforms=_make_transforms(draws[:7], strength, tf.cast(tf.shape(images)[1], tf.float32)),
         output_shape=tf.shape(images)[1:3],
         fill_value=0.0,
         interpolation="BILINEAR",
-        fill_mode="REFLECT",  # black corners would tell how far an image was turned
+        fill_mode="REFLECT",  # black corners would show how far an image was rotated
     )
-    varied = _vary_colour(turned, draws[7:10], strength)
+    varied = _vary_colour(moved, draws[7:10], strength)
     return _cut_out(varied, draws[10:], strength.cutout) if strength.cutout else varied
 
 
 def _make_transforms(draws: list[tf.Tensor], strength: Augmentation, side: tf.Tensor) -> tf.Tensor:
-    """(B, 8) rows of the map from output to input pixels that the op above takes."""
+    """Return (B, 8): maps from output to input pixels, as ImageProjectiveTransformV3 takes them."""
     angle = draws[0] * math.radians(strength.rotation_degrees)
     shear = tf.tan(draws[1] * math.radians(strength.shear_degrees))
     scale = (1 + strength.zoom) ** draws[2]
@@ -77,7 +77,8 @@ def _vary_colour(images: tf.Tensor, draws: list[tf.Tensor], strength: Augmentati
 def _cut_out(images: tf.Tensor, draws: list[tf.Tensor], share: float) -> tf.Tensor:
     """Blank one square of each image, centred anywhere (DeVries & Taylor 2017).
 
-    In the image's mean colour: black would look like the marks and rims that some photos have.
+    The square has the mean colour of the image: black would look like the marks and rims that some
+    photos have.
     """
     side = tf.cast(tf.shape(images)[1], tf.float32)
     pixels = tf.range(side)[None]  # (1, S)

@@ -1,4 +1,4 @@
-"""TFRecord shards -> batches."""
+"""Read TFRecord shards as batches for training and prediction."""
 
 import io
 import os
@@ -18,27 +18,27 @@ from training.data.vocabulary import DIAGNOSES
 from training.errors import TrainingError
 from training.recipe import Augmentation
 
-# Encoded records held for shuffling: some 300 MB at 224 px, and all of a 12,000-image set.
+# Encoded records in the shuffle buffer: about 300 MB at 224 px, enough for a set of 12,000 images.
 SHUFFLE_RECORDS = 16_384
-_EPOCHS_APART = 65_536  # seeds of the epochs of one fold, so that no two folds share an order
+_EPOCH_SEEDS = 65_536  # seeds reserved for the epochs of a fold: no two folds share an order
 
 
 class Feeding(NamedTuple):
     """How training images become batches."""
 
-    size: int  # pixels; smaller than the data's: resized
+    size: int  # pixels; images of a larger data set are resized
     batch_size: int  # over all devices
     steps_per_epoch: int
     epochs: int
     augmentation: Augmentation
     positive_weight: float
-    positives_repeated: int  # times a positive image is seen in an epoch
-    diagnosis: bool  # give the diagnosis, too
+    positives_repeated: int  # how often an epoch shows each positive image
+    diagnosis: bool  # also give the diagnosis as a label
     seed: int
 
 
 def count_examples(cases: pd.DataFrame, positives_repeated: int) -> tuple[int, int]:
-    """Positive and negative examples of one epoch."""
+    """Count the positive and the negative examples of one epoch."""
     positives = int(cases["target"].sum())
     return positives * positives_repeated, len(cases) - positives
 
@@ -51,32 +51,37 @@ def make_training_dataset(
     start: tuple[int, int] = (0, 0),
     rows: slice = slice(None),
 ) -> tf.data.Dataset:
-    """Batches of images (B, S, S, 3) float32 0..255, labels and weights, to the last epoch's end.
+    """Make the batches of all epochs: images (B, S, S, 3) float32 0..255, labels and weights.
 
-    Labels and weights are those of the target, (B, 1) float32 and (B,) float32; with `diagnosis`
-    pairs of those and of the diagnosis, (B,) int64 and (B,) float32, 0 where it is not known.
+    Labels (B, 1) float32 and weights (B,) float32 are those of the target. With
+    `feeding.diagnosis`, both become pairs whose second item is that of the diagnosis: (B,) int64,
+    and (B,) float32 that is 0 where the diagnosis is unknown.
 
-    Every epoch has its own order and its own draws, and the seed repeats them.
+    Every epoch has its own order and augmentation; the same seed repeats them.
 
     Args:
-        cases: those rows of the table of cases to train on.
-        start: epoch and step to go on from, with what a run from the beginning would see there.
-        rows: of each batch, what this process is to feed, where several processes train together.
+        cases: the rows of the table of cases to train on.
+        start: epoch and step to resume from. The batches from there on equal those of a run that
+            was never interrupted.
+        rows: which rows of each batch this process feeds, where several processes train together.
+
+    Raises:
+        ValueError: `start` lies behind the last epoch.
     """
     labels = _Labels(cases)
     first_epoch, first_step = start
     examples = feeding.steps_per_epoch * feeding.batch_size
     stream = None
     for epoch in range(first_epoch, feeding.epochs):
-        seed = feeding.seed * _EPOCHS_APART + epoch
+        seed = feeding.seed * _EPOCH_SEEDS + epoch
         shards = np.random.default_rng(seed).permutation(sorted(set(cases["shard"])))
         records = _choose(data, cases, shards, labels, feeding.positives_repeated)
-        # Keras looks at a first batch before it trains: that must not shuffle the rest anew.
+        # Keras reads one batch before it trains; that must not reshuffle the rest.
         shuffled = records.shuffle(SHUFFLE_RECORDS, seed, reshuffle_each_iteration=False)
         shuffled = shuffled.take(examples)
         stream = shuffled if stream is None else stream.concatenate(shuffled)
     if stream is None:
-        raise ValueError(f"Epoch {first_epoch} of {feeding.epochs} is none to train.")
+        raise ValueError(f"No epoch is left: start {start}, epochs {feeding.epochs}.")
     stream = stream.skip(first_step * feeding.batch_size)
     first, last, _ = rows.indices(feeding.batch_size)
     if last - first < feeding.batch_size:
@@ -97,7 +102,7 @@ def make_training_dataset(
     )
     steps = tf.data.Dataset.counter(first_epoch * feeding.steps_per_epoch + first_step)
     options = tf.data.Options()
-    options.threading.private_threadpool_size = os.cpu_count() or 1  # not the operations' own
+    options.threading.private_threadpool_size = os.cpu_count() or 1  # apart from the network's
     return (
         tf.data.Dataset.zip((batches, steps))
         .map(augment, tf.data.AUTOTUNE, deterministic=True)
@@ -107,7 +112,7 @@ def make_training_dataset(
 
 
 class _Labels:
-    """What the table of cases says of a record; its own codes differ between public sets."""
+    """Labels from the table of cases: the codes in records differ between public sets."""
 
     def __init__(self, cases: pd.DataFrame) -> None:
         self._rows = tf.lookup.StaticHashTable(
@@ -122,17 +127,17 @@ class _Labels:
         self._diagnosis = tf.constant(known.to_numpy(np.int64))
 
     def row(self, parsed: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Row of a record in the table; -1: it is not in there."""
+        """Return the row of a record in the table, or -1 if it is not there."""
         return self._rows.lookup(parsed["image_name"])
 
     def count(self, record: tf.Tensor, positives_repeated: int) -> tf.Tensor:
-        """Times that a record is to be seen in an epoch."""
+        """Return how often an epoch shows a record."""
         row = self.row(parse_example(record))
         repeated = tf.where(self._target[tf.maximum(row, 0)] > 0, positives_repeated, 1)
         return tf.where(row < 0, tf.constant(0, tf.int64), tf.cast(repeated, tf.int64))
 
     def read(self, row: tf.Tensor, feeding: Feeding) -> tuple[tf.Tensor, tf.Tensor]:
-        """Labels and weights of some rows (B,)."""
+        """Return the labels and weights of rows (B,)."""
         target = tf.gather(self._target, row)
         weight = tf.where(target > 0, feeding.positive_weight, 1.0)
         if not feeding.diagnosis:
@@ -143,7 +148,7 @@ class _Labels:
 
 
 def choose_records(data: Data, cases: pd.DataFrame) -> tf.data.Dataset:
-    """Serialised records of some rows of the table of cases, in the order of the shards."""
+    """Read the serialised records of some rows of the table of cases, shard after shard."""
     return _choose(data, cases, sorted(set(cases["shard"])), _Labels(cases), 1)
 
 
@@ -167,7 +172,7 @@ def _choose(
 
 
 def _take_rows(stream: tf.data.Dataset, first: int, last: int, batch_size: int) -> tf.data.Dataset:
-    """Of each `batch_size` records those at `first` to `last`, undecoded."""
+    """Keep the records `first` to `last` of each `batch_size`, still undecoded."""
     return (
         stream.enumerate()
         .filter(lambda i, _: (i % batch_size >= first) & (i % batch_size < last))
@@ -178,11 +183,13 @@ def _take_rows(stream: tf.data.Dataset, first: int, last: int, batch_size: int) 
 def decode_records(
     records: tf.data.Dataset, size: int, batch_size: int, resized: int | None = None
 ) -> tf.data.Dataset:
-    """Records in their order: batches of image (B, S, S, 3) uint8, target and image_name.
+    """Decode records into batches of image (B, S, S, 3) uint8, target (B, 1) and image_name (B,).
+
+    The order of the records stays.
 
     Args:
-        size: of their images, pixels.
-        resized: S, where it is another one.
+        size: side of the images in the records, pixels.
+        resized: side S to resize them to, where it differs.
     """
 
     def decode(record: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -201,10 +208,10 @@ def decode_records(
 
 
 def check_first_records(shards: Sequence[epath.Path], size: int) -> None:
-    """Look at the first record of each shard, so that a wrong file fails before hours of work.
+    """Check the first record of each shard, so that a wrong file is found before hours of work.
 
     Raises:
-        TrainingError: a shard is missing, empty, damaged, of another schema or another size.
+        TrainingError: a shard is missing, empty, damaged, or has another schema or image size.
     """
     for shard in shards:
         record = next(read_examples(shard, "image"), None)
@@ -218,12 +225,12 @@ def check_first_records(shards: Sequence[epath.Path], size: int) -> None:
         if found != (size, size):
             raise TrainingError(
                 f"{shard}: its images are {found[0]}x{found[1]}, but build.json says {size}. "
-                "This shard is of another data set: build this one again."
+                "This shard belongs to another data set. Build this one again."
             )
 
 
 def read_records(shards: Sequence[epath.Path]) -> tf.data.Dataset:
-    """Serialised records of some shards, one shard after the other."""
+    """Read the serialised records of some shards, one shard after the other."""
     return tf.data.TFRecordDataset([str(shard) for shard in shards])
 
 

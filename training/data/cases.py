@@ -1,4 +1,4 @@
-"""The table of cases: one row per image, its cells checked and in the words of all sources."""
+"""The table of cases: one row per image, with cells checked and in a common vocabulary."""
 
 import io
 
@@ -15,7 +15,7 @@ COLUMNS = [
 ]  # fmt: skip
 _DIAGNOSES = {diagnosis: diagnosis for diagnosis in DIAGNOSES} | {"unknown": ""}
 _SEXES = {sex: sex for sex in SEXES}
-# ISIC 2020 has one torso only.
+# ISIC 2020 does not divide the torso.
 _SITES = {site: site for site in SITES} | {
     "anterior torso": "torso",
     "posterior torso": "torso",
@@ -24,10 +24,10 @@ _SITES = {site: site for site in SITES} | {
 
 
 def read_table(path: epath.Path, columns: list[str]) -> pd.DataFrame:
-    """Read a CSV file of images, as `read_cells` does.
+    """Read a CSV file like `read_cells`, and require some columns and at least one row.
 
     Raises:
-        TrainingError: not a CSV file, one of `columns` is missing, or there are no rows.
+        TrainingError: the file is not CSV, one of `columns` is missing, or there are no rows.
     """
     table = read_cells(path)
     missing = [column for column in columns if column not in table]
@@ -41,34 +41,34 @@ def read_table(path: epath.Path, columns: list[str]) -> pd.DataFrame:
 
 
 def read_cells(path: epath.Path) -> pd.DataFrame:
-    """Read a CSV file: cells are text, missing ones ""; the index is the line in the file.
+    """Read a CSV file as text; a missing cell is "", and the index is the line in the file.
 
     Raises:
-        TrainingError: not a CSV file.
+        TrainingError: the file is not CSV.
     """
     try:
         file = io.BytesIO(path.read_bytes())
         table = pd.read_csv(file, dtype=str, na_filter=False, skip_blank_lines=False)
     except (OSError, ValueError) as error:
         raise TrainingError(f"{path} cannot be read as CSV: {error}") from error
-    if not isinstance(table.index, pd.RangeIndex):  # pandas then takes the first as row names
+    if not isinstance(table.index, pd.RangeIndex):  # pandas took the first column as row names
         raise TrainingError(f"{path}, line 2 has more cells than line 1 has columns.")
     table.index = pd.RangeIndex(2, len(table) + 2)  # the header is line 1
     return table[(table != "").any(axis=1)]
 
 
 def make_cases(file: epath.Path, target: Target, **columns: pd.Series) -> pd.DataFrame:
-    """Check and translate the columns of one CSV file into `COLUMNS`, in their order.
+    """Check the columns of one CSV file and translate them into `COLUMNS`.
 
     Args:
         file: the CSV file, for messages.
         target: which diagnoses count as 1.
-        columns: text of `image_name, path, source, patient_id, lesion_id, sex, age_approx,
-            anatom_site, diagnosis`; their common index is the line in `file`, their names are its
-            own.
+        columns: `image_name, path, source, patient_id, lesion_id, sex, age_approx, anatom_site,
+            diagnosis` as text. The index is the line in `file`, and the name of each series is
+            the column's name in `file`.
 
     Raises:
-        TrainingError: a cell is not of the vocabulary, an age is no number, a name is empty.
+        TrainingError: a cell is not in the vocabulary, an age is not a number, or a name is empty.
     """
     names, patients, lesions = (columns[key] for key in ("image_name", "patient_id", "lesion_id"))
     require(names != "", names, file, "the name of an image")
@@ -86,15 +86,20 @@ def make_cases(file: epath.Path, target: Target, **columns: pd.Series) -> pd.Dat
 
 
 def name_lines(path: epath.Path, lines: pd.Index) -> list[str]:
-    """Where each row stands, in words."""
+    """Describe where each row stands: file and line."""
     return [f"{path}, line {line}" for line in lines]
 
 
 def require(good: pd.Series, values: pd.Series, path: epath.Path, expected: str) -> None:
-    """Name the first of `values`, whose index is the line in `path`, that is not `good`.
+    """Check that all values are good.
+
+    Args:
+        good: which of `values` are.
+        values: a column of `path`; the index is the line in there.
+        expected: what a good value is, for the message.
 
     Raises:
-        TrainingError: there is one.
+        TrainingError: a value is not good. The message names the first one.
     """
     bad = values[~good.to_numpy()]
     if len(bad):
@@ -117,5 +122,5 @@ def _parse_ages(values: pd.Series, path: epath.Path) -> pd.Series:
 
 
 def strip_name(names: pd.Series) -> pd.Series:
-    """Names as ISIC's own archive has them: the challenge of 2019 added an ending to some."""
+    """Remove the suffix that the ISIC 2019 challenge added to some names of ISIC's archive."""
     return names.str.removesuffix("_downsampled")

@@ -1,4 +1,4 @@
-"""What one picture under two names has in common, and what a set with swapped colours gives away.
+"""Fingerprints that find the same picture under two names, and image sets with swapped colours.
 
 Imports no TensorFlow: it runs in worker processes.
 """
@@ -12,32 +12,33 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-# Of the 256 bits of a fingerprint. Measured on 12,303 images of ISIC 2019: among 75 million pairs
-# of different lesions all within 40 show one picture, also where a round rim is drawn on each
-# photo, as many dermatoscopes leave one. Within 32 are all copies at JPEG quality 50, at 128 to
-# 1024 px and in other white balance, and 99 % of those that are a fifth brighter or cut off by
-# 2 %. A copy that is cut off by 4 % is found by half, one that is mirrored, turned or squashed not.
+# Bits, of 256, in which fingerprints of one picture may differ. Measured on the 75 million pairs of
+# different lesions among 12,303 images of ISIC 2019: every pair within 40 bits shows one picture,
+# also when a round rim, as many dermatoscopes leave it, is drawn on each photo. Within 32 bits lie
+# all copies at JPEG quality 50, at 128 to 1024 px or with another white balance, and 99 % of the
+# copies that are 20 % brighter or cropped by 2 %. Half of the copies that are cropped by 4 % are
+# found; mirrored, rotated or squashed copies are not.
 MAX_DISTANCE = 32
 _BITS = 256
-# Of the shorter side: the rim stays outside. In hashes of the whole square it made 1,171 pairs of
-# different lesions alike.
+# Fraction of the shorter side that is hashed, which leaves the rim out: hashes of the whole square
+# took 1,171 pairs of different lesions for one picture.
 _CENTRE = 0.6
-_SIDE = 64  # pixels, four for each of the 16 frequencies a side
-_BLOCK_ROWS = 64  # rows compared at once: 58,000 others take 70 MB
-# Of three random images of one set the median is bluer than red in up to 0.3 % of draws, of ten in
-# none of 50,000.
+_SIDE = 64  # pixels: four for each of the 16 frequencies in a row
+_BLOCK_ROWS = 64  # rows compared at once; against 58,000 others they take 70 MB
+# The median of three random images of a set is bluer than red in up to 0.3 % of draws, the median
+# of ten in none of 50,000 draws.
 _MIN_IMAGES = 10
 
 
 class Fingerprint(NamedTuple):
-    """What is kept of a picture to know it again."""
+    """What is stored of a picture to recognise it."""
 
-    phash: str  # 64 hex digits; "" of a picture without structure, which could be any
-    red_minus_blue: float  # means over the centre, -255..255
+    phash: str  # 64 hex digits; "" where the picture has too little structure to recognise it
+    red_minus_blue: float  # difference of the means over the centre, -255..255
 
 
 def fingerprint(photo: Image.Image) -> Fingerprint:
-    """Fingerprint of an RGB photo of any size: the perceptual hash (pHash) of its centre."""
+    """Compute the fingerprint of an RGB photo of any size from its centre; `phash` is its pHash."""
     side = _CENTRE * min(photo.size)
     left, top = (photo.width - side) / 2, (photo.height - side) / 2
     centre = photo.resize(
@@ -48,20 +49,23 @@ def fingerprint(photo: Image.Image) -> Fingerprint:
     )
     bits = imagehash.phash(centre, hash_size=16).hash
     red, _, blue = np.asarray(centre).mean(axis=(0, 1))
-    # Frequencies above their median are ones. Where that is not one half of them most are equal,
-    # and the picture is a plain surface or a gradient.
+    # Bits of frequencies above the median are 1. Unless these are one half, most frequencies are
+    # equal, and the picture is a plain surface or a gradient.
     structured = bits.sum() == _BITS // 2
-    # As str(ImageHash) would, in a tenth of its time.
+    # The same text as str(ImageHash), in a tenth of the time.
     return Fingerprint(np.packbits(bits).tobytes().hex() if structured else "", float(red - blue))
 
 
 def find_pairs(
     hashes: Sequence[str], others: Sequence[str] | None = None, max_distance: int = MAX_DISTANCE
 ) -> Iterator[tuple[int, int, int]]:
-    """Pairs of hashes that differ in at most `max_distance` bits: (row, other row, distance).
+    """Find the pairs of hashes that differ in at most `max_distance` bits.
 
-    Without `others` the pairs are those within `hashes`, the lower row first. Empty hashes match
+    Without `others`, the pairs are those within `hashes`, the lower row first. Empty hashes match
     nothing.
+
+    Yields:
+        Row in `hashes`, row in `others` or `hashes`, and the number of differing bits.
     """
     rows, words = _pack(hashes)
     other_rows, other_words = (rows, words) if others is None else _pack(others)
@@ -79,10 +83,10 @@ def find_pairs(
 
 
 def find_swapped(red_minus_blue: pd.Series, folders: pd.Series) -> list[str]:
-    """Folders of ten and more images whose red and blue look swapped.
+    """Find the folders of at least ten images whose red and blue look swapped.
 
     Skin is red: the median of red minus blue is 55 to 78 of 255 in the sets of ISIC 2017, 2019 and
-    2020, though up to 3 % of single images are bluer than red.
+    2020, although up to 3 % of single images are bluer than red.
     """
     found = red_minus_blue.groupby(folders).agg(["size", "median"])
     swapped = (found["size"] >= _MIN_IMAGES) & (found["median"] < 0)
@@ -90,7 +94,7 @@ def find_swapped(red_minus_blue: pd.Series, folders: pd.Series) -> list[str]:
 
 
 def _pack(hashes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """The rows of the hashes that are not empty, and their bits as (N, 4) words."""
+    """Return the rows of the hashes that are not empty, and their bits as (N, 4) words."""
     rows = [row for row, phash in enumerate(hashes) if phash]
     joined = bytes.fromhex("".join(hashes[row] for row in rows))
     return np.array(rows, np.int64), np.frombuffer(joined, np.uint64).reshape(-1, _BITS // 64)

@@ -1,7 +1,7 @@
-"""A data folder: what `build` leaves, and what training, export, audit and inspect read.
+"""Data folders: `build` writes them; training, evaluation, audit and inspect read them.
 
-It holds `train%02d-%d.tfrec` (shard, number of records), `cases.csv`, `dropped.csv` and
-`build.json`. One of the public Kaggle sets, which hold records alone, is read in its place.
+A data folder holds `train%02d-%d.tfrec` (number of the shard, number of its records), `cases.csv`,
+`dropped.csv` and `build.json`. The public Kaggle sets, which hold records alone, are read as well.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ _TEXT = ("image_name", "path", "source", "patient_id", "lesion_id", "sex", "anat
 
 
 class BuildSettings(StrictModel):
-    """What decides the bytes of a data set, beside its sources."""
+    """All settings that, with the sources, decide the bytes of a data set."""
 
     size: Annotated[int, Field(ge=32, le=1024)]
     crop_fraction: Annotated[float, Field(gt=0, le=1)]
@@ -38,26 +38,26 @@ class BuildSettings(StrictModel):
     seed: int
     target: str = "melanoma"  # one of TARGETS
     per_patient_site: Annotated[int, Field(ge=1)] | None = None
-    apart_from: tuple[str, ...] = ()  # cases_sha256 of the data folders to share nothing with
+    apart_from: tuple[str, ...] = ()  # cases_sha256 of the data folders to stay apart from
 
 
 class Begun(StrictModel):
-    """build.json of a folder that is not finished."""
+    """The build.json of an unfinished folder."""
 
     settings: BuildSettings
     listing_sha256: str  # of the table of cases as the sources list them
-    cases_sha256: str = ""  # of those that are kept, once the shards are being written
+    cases_sha256: str = ""  # of the cases that are kept; set when writing the shards begins
     complete: Literal[False] = False
 
 
 class Build(StrictModel):
-    """build.json of a finished folder."""
+    """The build.json of a finished folder."""
 
     settings: BuildSettings
     listing_sha256: str
     cases_sha256: str  # of cases.csv without its paths: which images, targets, groups and shards
     complete: Literal[True] = True
-    sources: dict[str, int]  # images of each
+    sources: dict[str, int]  # images by source
     images: int
     positives: int
     groups: int
@@ -65,18 +65,18 @@ class Build(StrictModel):
     warnings: tuple[str, ...]
     shard_names: tuple[str, ...]
     vocabularies: dict[str, tuple[str, ...]]
-    fingerprint_version: Literal[1] = 1  # of phash: those of other versions cannot be compared
+    fingerprint_version: Literal[1] = 1  # of `phash`: versions cannot be compared
 
 
 class Data(NamedTuple):
-    """A data folder, read."""
+    """A data folder that was read."""
 
     folder: epath.Path
     build: Build
-    cases: pd.DataFrame  # in the order of their names
+    cases: pd.DataFrame  # sorted by name
 
     def shards(self, numbers: Iterable[int] | None = None) -> list[epath.Path]:
-        """Paths of the shards `numbers`, or of all."""
+        """Return the paths of the shards `numbers`, or of all shards."""
         names = self.build.shard_names
         return [self.folder / names[k] for k in (range(len(names)) if numbers is None else numbers)]
 
@@ -85,7 +85,8 @@ def read_data(folder: epath.Path) -> Data:
     """Read a finished data folder, or a public Kaggle set.
 
     Raises:
-        TrainingError: it is neither, unfinished or damaged, or leaks: a group is in two shards.
+        TrainingError: the folder is neither, is unfinished or damaged, or leaks: a group is in two
+            shards.
     """
     if not (folder / BUILD).exists() and find_shards(folder):
         return _read_kaggle(folder)
@@ -100,10 +101,10 @@ def read_data(folder: epath.Path) -> Data:
 
 
 def read_build(folder: epath.Path) -> Begun | Build:
-    """Read a folder's build.json, finished or not.
+    """Read the build.json of a finished or unfinished folder.
 
     Raises:
-        TrainingError: it cannot be read.
+        TrainingError: the file cannot be read.
     """
     try:
         fields = json.loads((folder / BUILD).read_bytes())
@@ -118,12 +119,12 @@ def read_build(folder: epath.Path) -> Begun | Build:
 
 
 def read_dropped(folder: epath.Path) -> pd.DataFrame:
-    """What the build dropped: columns image_name, path, source, target, rule, detail."""
+    """Read what the build dropped: columns image_name, path, source, target, rule, detail."""
     return _read_csv(folder / DROPPED)
 
 
 def describe_cases(cases: pd.DataFrame) -> dict[str, Any]:
-    """What build.json says of the table of cases: these fields of `Build`."""
+    """Summarise a table of cases as some of the fields of `Build`."""
     return {
         "cases_sha256": hash_cases(cases),
         "sources": {str(name): int(n) for name, n in cases["source"].value_counts().items()},
@@ -134,7 +135,7 @@ def describe_cases(cases: pd.DataFrame) -> dict[str, Any]:
 
 
 def hash_cases(cases: pd.DataFrame) -> str:
-    """SHA-256 of a table of cases. Not of its paths: a data set that was moved is the same."""
+    """Return the SHA-256 of a table of cases without its paths, since data sets are moved."""
     return hashlib.sha256(cases.drop(columns="path").to_csv(index=False).encode()).hexdigest()
 
 
@@ -150,11 +151,11 @@ def _read_kaggle(folder: epath.Path) -> Data:
         raise TrainingError(f"{cases['path'][0]} holds no image that can be read.") from error
     if size[0] != size[1]:
         raise TrainingError(
-            f"{folder} holds images of {size[0]}x{size[1]}, not squares. Make squares of them: "
+            f"{folder} holds images of {size[0]}x{size[1]}, not squares. Cut squares with "
             "python -m training build --tfrecords."
         )
     shards = find_shards(folder)
-    # Its makers resized whole squares, as far as they say: crop 1.0.
+    # By their descriptions, these sets hold whole squares, resized: crop 1.0.
     settings = BuildSettings(size=size[0], crop_fraction=1.0, shards=len(shards), seed=0)
     build = Build(
         settings=settings,

@@ -1,4 +1,4 @@
-"""Shards that no patient or lesion crosses; a fold is a set of shards."""
+"""Assign images to shards so that no patient or lesion is in two; a fold is a set of shards."""
 
 import warnings
 
@@ -9,18 +9,18 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from training.errors import TrainingError
 
-# Patients and lesions of 1, 2 to 4, 5 to 19, and more images are spread apart from each other:
-# how many images a patient has tells much of the target, 2 to 115 of them in ISIC 2020.
+# Groups of 1, 2 to 4, 5 to 19, and more images are separate strata: the number of images that a
+# patient has, 2 to 115 in ISIC 2020, says much about the target.
 _GROUP_SIZES = (1, 4, 19)
 
 
 def assign_shards(cases: pd.DataFrame, shards: int, seed: int) -> NDArray[np.int64]:
-    """Shard of each case, 0..shards-1; no `group` in two shards.
+    """Assign each case to a shard, 0..shards-1; a `group` is never in two.
 
-    Stratified over `target` and over the number of images of the group.
+    Stratified by `target` and by the number of images in the group.
 
     Raises:
-        TrainingError: fewer positive or negative groups than shards.
+        TrainingError: there are fewer positive or negative groups than shards.
     """
     for target, name in ((1, "positive"), (0, "negative")):
         groups = cases.loc[cases["target"] == target, "group"].nunique()
@@ -34,7 +34,7 @@ def assign_shards(cases: pd.DataFrame, shards: int, seed: int) -> NDArray[np.int
     splitter = StratifiedGroupKFold(shards, shuffle=True, random_state=seed)
     assigned = np.empty(len(cases), np.int64)
     with warnings.catch_warnings():
-        # A stratum with fewer images than shards cannot be in all of them, and need not.
+        # A stratum with fewer images than shards cannot be in all of them, which is fine.
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         for shard, (_, members) in enumerate(splitter.split(cases, strata, cases["group"])):
             assigned[members] = shard
@@ -45,7 +45,7 @@ def require_whole_groups(cases: pd.DataFrame, where: object) -> None:
     """Check that no patient or lesion is in two shards.
 
     Raises:
-        TrainingError: one is; every figure of cross-validation would be too good.
+        TrainingError: one is, so all figures of cross-validation would be too good.
     """
     shards = cases.groupby("group")["shard"].nunique()
     torn = shards.index[shards > 1]
@@ -57,7 +57,7 @@ def require_whole_groups(cases: pd.DataFrame, where: object) -> None:
 
 
 def shards_of_fold(fold: int, folds: int, shards: int) -> list[int]:
-    """The shards that are held out in `fold`, 0..folds-1.
+    """Return the shards that are held out in `fold`, 0..folds-1.
 
     Raises:
         TrainingError: `folds` does not divide `shards`.

@@ -1,6 +1,6 @@
-"""The public TFRecord sets on Kaggle (melanoma-384x384, isic2019-384x384 and their like) as cases.
+"""Read the public TFRecord sets on Kaggle, such as melanoma-384x384, as cases.
 
-Worker processes import this module, so that TensorFlow is imported only where it is called.
+Worker processes import this module, so TensorFlow is imported only inside functions.
 """
 
 import io
@@ -14,12 +14,12 @@ from training.data.cases import COLUMNS
 from training.data.vocabulary import Target
 from training.errors import TrainingError
 
-_HEADER_BYTES, _FOOTER_BYTES = 12, 4  # length and its checksum, record, its checksum
+_HEADER_BYTES, _FOOTER_BYTES = 12, 4  # length with checksum; after the record, its checksum
 _REMEDY = "Download the file again."
 
 
 def find_shards(folder: epath.Path) -> list[epath.Path]:
-    """A public set's files of training records, in the order of their names."""
+    """Return a public set's files of training records, sorted by name."""
     return sorted(folder.glob("train*.tfrec"))
 
 
@@ -27,19 +27,19 @@ def read_kaggle(folder: epath.Path, target: Target) -> tuple[pd.DataFrame, list[
     """Read the cases of a public set, without its images.
 
     Returns:
-        The table of cases and, of the source photo, `width, height` (-1 where not known), and
-        `shard` (the number of the file). `path` is `FILE#BYTEOFFSET`, for `read_jpeg`. Sex, site
-        and diagnosis are "": their codes differ from set to set. And a warning of patients in two
-        files.
+        The table of cases, and warnings: of patients in two files. Beside the usual columns, the
+        table has `width, height` of the source photo (-1 where unknown) and `shard` (the number of
+        the file). `path` is `FILE#BYTEOFFSET`, for `read_jpeg`. Sex, site and diagnosis are "",
+        since their codes differ from set to set.
 
     Raises:
-        TrainingError: no such set, a file is damaged or of another schema, or `target` is not
-            melanoma.
+        TrainingError: the folder holds no such set, a file is damaged or of another schema, or
+            `target` is not melanoma.
     """
     if target.name != "melanoma":
         raise TrainingError(
-            f"{folder}: the target of a public set is melanoma, and its records name no diagnosis "
-            f"that could tell {target.name!r}. Leave the set out, or build with --target melanoma."
+            f"{folder}: the target of a public set is melanoma, and its records have no diagnosis "
+            f"to derive {target.name!r} from. Leave the set out, or build with --target melanoma."
         )
     shards = find_shards(folder)
     if not shards:
@@ -57,7 +57,7 @@ def read_kaggle(folder: epath.Path, target: Target) -> tuple[pd.DataFrame, list[
         group=patients.where(known, cases["image_name"]),
         present=True,
     )
-    return cases[[*COLUMNS, "width", "height", "shard"]], _warn_of_torn_patients(cases, shards)
+    return cases[[*COLUMNS, "width", "height", "shard"]], _warn_of_split_patients(cases, shards)
 
 
 def read_jpeg(path: str) -> bytes:
@@ -81,7 +81,7 @@ def read_jpeg(path: str) -> bytes:
         parsed = tf.io.parse_single_example(record, {"image": FEATURES["image"]})
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise TrainingError(
-            f"{path}: no record with an image starts here. The file is damaged or has changed. "
+            f"{path}: no record with an image starts here. The file is damaged or was changed. "
             f"{_REMEDY}"
         ) from error
     jpeg: bytes = parsed["image"].numpy()
@@ -89,12 +89,12 @@ def read_jpeg(path: str) -> bytes:
 
 
 def _scan(shard: epath.Path) -> pd.DataFrame:
-    """One row per record; TensorFlow checks the checksums and lets go of the images."""
+    """Return one row per record. TensorFlow verifies the checksums; the images are not kept."""
     import tensorflow as tf
 
     from training.data.tfrecords import FEATURES
 
-    # With a default, so that it can be told which of them a record lacks.
+    # The default makes a missing key visible, so that the message can name it.
     needed = dict.fromkeys(("image", "image_name"), tf.io.FixedLenFeature([], tf.string, ""))
 
     def describe(record: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -106,7 +106,7 @@ def _scan(shard: epath.Path) -> pd.DataFrame:
     try:
         for row in tf.data.TFRecordDataset(str(shard)).map(describe).as_numpy_iterator():
             rows.append(row)
-    # TensorFlow fails to put some bytes into its own message: UnicodeDecodeError, a ValueError.
+    # UnicodeDecodeError is a ValueError: TensorFlow cannot decode some bytes for its own message.
     except (ValueError, tf.errors.OpError) as error:
         raise TrainingError(
             f"{shard}, record {len(rows) + 1}: the file is damaged or of another schema. {_REMEDY}"
@@ -146,9 +146,9 @@ def _require_keys(shard: epath.Path, records: pd.DataFrame) -> None:
             )
 
 
-def _warn_of_torn_patients(cases: pd.DataFrame, shards: list[epath.Path]) -> list[str]:
-    homes = cases.loc[cases["patient_id"] != "", ["patient_id", "shard"]].drop_duplicates()
-    torn = homes[homes["patient_id"].duplicated(keep=False)]
+def _warn_of_split_patients(cases: pd.DataFrame, shards: list[epath.Path]) -> list[str]:
+    places = cases.loc[cases["patient_id"] != "", ["patient_id", "shard"]].drop_duplicates()
+    torn = places[places["patient_id"].duplicated(keep=False)]
     if torn.empty:
         return []
     patient = torn["patient_id"].iloc[0]

@@ -1,7 +1,7 @@
-"""The one schema of our TFRecords: keys and dtypes of the public Kaggle melanoma sets.
+"""The schema of our TFRecords: that of the public Kaggle melanoma sets, with two more keys.
 
-`image` is a JPEG of the cut square. Codes are positions in the vocabularies of
-`training.data.vocabulary`; -1 is missing. `source` and `group` are ours.
+`image` is the square as JPEG. Codes are positions in the vocabularies of
+`training.data.vocabulary`; -1 is missing. `source` and `group` are our additions.
 """
 
 import math
@@ -55,14 +55,14 @@ def encode_example(case: Mapping[Hashable, Any], jpeg: bytes) -> bytes:
 
 
 def write_shard(path: epath.Path, examples: Iterable[bytes]) -> None:
-    """Write serialised examples to `path`: under a temporary name, then renamed."""
+    """Write serialised examples to a temporary file, then rename it to `path`."""
     with replacing(path) as partial, tf.io.TFRecordWriter(str(partial)) as writer:
         for example in examples:
             writer.write(example)
 
 
 def read_examples(shard: epath.Path, *keys: str) -> Iterator[dict[str, Any]]:
-    """The records of a shard in their order: the values of `keys` as NumPy has them.
+    """Read the values of `keys` from the records of a shard, in order, as NumPy values.
 
     Raises:
         TrainingError: the shard is missing or damaged.
@@ -85,8 +85,8 @@ def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 def decode_image(jpeg: tf.Tensor, size: int) -> tf.Tensor:
-    """JPEG bytes -> (S, S, 3) uint8, the same pixels as Pillow's decoder gives."""
-    # TensorFlow's default IDCT is fast and off by up to 3 of 255.
+    """Decode a JPEG into (S, S, 3) uint8, the same pixels as Pillow gives."""
+    # TensorFlow's default IDCT is faster, but off by up to 3 of 255.
     image = tf.io.decode_jpeg(jpeg, channels=3, dct_method="INTEGER_ACCURATE")
     return tf.ensure_shape(image, (size, size, 3))
 

@@ -1,10 +1,10 @@
-"""The words that all sources share: sites, diagnoses, the labels, and what each source asks for."""
+"""The common vocabulary: sites, diagnoses, targets, and how to attribute each source."""
 
 from typing import NamedTuple
 
 from processing.bundle import Label
 
-# One vocabulary over all sources. The order is the code in the TFRecords: append, never reorder.
+# The position of a word is its code in the TFRecords: append, never reorder.
 SEXES = ("female", "male")
 SITES = (
     "head/neck", "lower extremity", "oral/genital", "palms/soles", "torso", "upper extremity",
@@ -12,18 +12,18 @@ SITES = (
 DIAGNOSES = (
     "melanoma", "nevus", "basal cell carcinoma", "actinic keratosis", "benign keratosis",
     "dermatofibroma", "vascular lesion", "squamous cell carcinoma",
-    # ISIC 2020 tells some kinds of benign keratosis and others apart.
+    # ISIC 2020 distinguishes these, some of them kinds of benign keratosis.
     "seborrheic keratosis", "lentigo NOS", "lichenoid keratosis", "solar lentigo",
     "cafe-au-lait macule", "atypical melanocytic proliferation",
 )  # fmt: skip
 
 
 class Target(NamedTuple):
-    """What counts as 1."""
+    """Which diagnoses count as 1."""
 
     name: str
     diagnoses: frozenset[str]
-    plural: str  # of what counts as 1, for reports
+    plural: str  # name of the lesions that count as 1, for reports
     label: Label
 
 
@@ -78,12 +78,12 @@ TARGETS = {
         ),
     )
 }
-# The strictest licence among the images decides what the model may be used for.
+# The strictest licence among the images decides how the model may be used.
 LICENCE = "CC-BY-NC-4.0: for non-commercial use, with the attribution below"
 
 
 class Source(NamedTuple):
-    """An archive of images: its name in a model card, and whom to name for it."""
+    """An archive of images, as the model card names it, and its required attribution."""
 
     title: str
     attribution: tuple[str, ...]
@@ -112,7 +112,7 @@ SOURCES = {
 
 
 def describe_source(name: str) -> Source:
-    """A source by its name in the table of cases; of a plain CSV or Kaggle set that is all."""
+    """Describe a source by its name in the table of cases."""
     own = (
         f"{name}: the licence and attribution of this source itself apply; they are not known here"
     )
