@@ -9,10 +9,9 @@ from matplotlib.figure import Figure
 from processing.bundle import Estimate
 from training.evaluate.comparison import BETTER, WORSE, Comparison, describe, make_table
 from training.metrics.intervals import Difference
-from training.pages import INK, OTHER, POSITIVE, STYLE, render_figure, write_page
+from training.pages import INK, OTHER, POSITIVE, STYLE, make_figure, render_figure, write_page
 
 _COLOURS = {BETTER: OTHER, WORSE: POSITIVE}  # of the verdicts; the others are in the ink's
-_WIDTH = 3.8  # inches of 96 pixels
 
 
 def write_comparison_page(comparison: Comparison, out: epath.Path) -> None:
@@ -49,8 +48,7 @@ def _draw(
     zero: bool = False,
 ) -> Figure:
     """A dot with its interval for each row, the first at the top."""
-    figure = Figure(figsize=(_WIDTH, 0.5 + 0.22 * len(measured)), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = make_figure(height=0.5 + 0.22 * len(measured))
     for y, (row, each) in enumerate(zip(comparison.rows, measured, strict=True)):
         colour = _COLOURS.get(row.verdict, INK)
         if each is None:  # the reference

@@ -22,10 +22,9 @@ from training.metrics.intervals import INTERVAL_METHOD, PROPORTION_METHOD
 from training.metrics.ranking import Ranking
 from training.pages import (
     INK,
-    OTHER,
-    POSITIVE,
     STYLE,
     Chart,
+    draw_histograms,
     make_figure,
     render_figure,
     write_page,
@@ -195,14 +194,8 @@ def _draw_decisions(predictions: dict[str, pd.DataFrame]) -> Figure:
 
 
 def _draw_histogram(table: pd.DataFrame, threshold: float) -> Figure:
-    figure, axes = make_figure(2)
     bins = np.linspace(0, 1, _BINS + 1)
-    for target, colour, name in ((0, OTHER, "others"), (1, POSITIVE, "positives")):
-        values = table.loc[table["target"] == target, "probability"]
-        heights = np.histogram(values, bins)[0] / len(values)
-        axes.stairs(heights, bins, fill=True, color=colour, alpha=0.4)
-        axes.stairs(heights, bins, color=colour, label=f"{len(values):,} {name}")
+    figure, axes = draw_histograms(table["probability"], table["target"], bins, "probability")
     axes.axvline(threshold, color=INK, linewidth=1)
-    axes.set(xlim=(0, 1), ylim=0, xlabel="probability", ylabel="share of the class")
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    axes.set(xlim=(0, 1))
     return figure

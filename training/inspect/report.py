@@ -14,23 +14,29 @@ from matplotlib.figure import Figure
 from training.data.folder import DROPPED, Data
 from training.data.vocabulary import TARGETS
 from training.inspect.sheets import AugmentedSheet, make_contact_sheets
-from training.pages import INK, OTHER, POSITIVE, STYLE, render_figure, write_page
+from training.pages import (
+    INK,
+    OTHER,
+    POSITIVE,
+    STYLE,
+    Chart,
+    make_figure,
+    render_figure,
+    write_page,
+)
 
 _MISSING = "missing"
 _ROWS = 50  # of each rule
 _SIZES = 15  # that the table names
 _CELL = 100  # pixels of width and height that one dot stands for
 _LABEL = 24  # characters beside a bar
-_WIDTH = 3.8  # inches of 96 pixels
 
 
-class Chart(NamedTuple):
-    """One aspect of the data."""
+class Breakdown(NamedTuple):
+    """The images by one property, as a chart and as a table."""
 
-    title: str
-    note: str
+    chart: Chart
     counts: pd.DataFrame  # one row per category: images, positives, groups, share of positives
-    plot: str  # SVG
 
 
 def write_report(
@@ -49,7 +55,7 @@ def write_report(
         TrainingError: a shard cannot be read, or the disk is full.
     """
     with rc_context(STYLE):
-        charts = _make_charts(data)
+        breakdowns = _make_breakdowns(data)
     write_page(
         "data_report.html",
         out,
@@ -57,7 +63,7 @@ def write_report(
         build=data.build,
         target=TARGETS[data.build.settings.target],
         colours={"positive": POSITIVE, "other": OTHER},
-        charts=charts,
+        breakdowns=breakdowns,
         sheets=make_contact_sheets(data),
         augmented=augmented,
         dropped=dropped,
@@ -66,7 +72,7 @@ def write_report(
     )
 
 
-def _make_charts(data: Data) -> list[Chart]:
+def _make_breakdowns(data: Data) -> list[Breakdown]:
     cases = data.cases
     group_sizes = cases.groupby("group")["group"].transform("size")
     categories = {
@@ -87,12 +93,13 @@ def _make_charts(data: Data) -> list[Chart]:
         f"{_CELL} pixels of width and height, its area their number. Where the share varies, what "
         "the size did to the picture tells of the target.",
     }
-    charts = []
-    for title, of_case in categories.items():
-        counts = _count(cases, of_case)
+    breakdowns = []
+    for title, category in categories.items():
+        counts = _count(cases, category)
         plot = _draw_sizes(cases) if title == "Size of the photo" else _draw_bars(counts)
-        charts.append(Chart(title, notes.get(title, ""), counts, render_figure(plot, title)))
-    return charts
+        chart = Chart(title, notes.get(title, ""), render_figure(plot, title))
+        breakdowns.append(Breakdown(chart, counts))
+    return breakdowns
 
 
 def _by_count(names: pd.Series) -> pd.Series:
@@ -125,8 +132,7 @@ def _count(cases: pd.DataFrame, categories: pd.Series) -> pd.DataFrame:
 
 
 def _draw_bars(counts: pd.DataFrame) -> Figure:
-    figure = Figure(figsize=(_WIDTH, 0.3 + 0.22 * len(counts)), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = make_figure(height=0.3 + 0.22 * len(counts))
     rows = range(len(counts))
     others = counts["images"] - counts["positives"]
     axes.barh(rows, counts["positives"], color=POSITIVE)
@@ -154,8 +160,7 @@ def _draw_sizes(cases: pd.DataFrame) -> Figure:
         images=("target", "size"),
         share=("target", "mean"),
     )
-    figure = Figure(figsize=(_WIDTH, 3), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = make_figure()
     drawn = axes.scatter(
         dots["width"],
         dots["height"],

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from processing.bundle import Description
 from training.data.vocabulary import TARGETS, describe_source
 from training.evaluate.evaluation import Evaluation
 from training.metrics.intervals import INTERVAL_METHOD, PROPORTION_METHOD
+from training.pages import render_template
 from training.serving.served import CHECKED_IMAGES
 from training.text import render_estimate
 
@@ -26,16 +25,8 @@ _SCHEDULES = {
 def render_card(description: Description, evaluation: Evaluation) -> str:
     """Markdown of the model card."""
     training = description.training
-    environment = Environment(
-        loader=PackageLoader("training"),
-        # Markdown; whoever shows it escapes HTML.
-        autoescape=False,  # nosec B701
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("model_card.md").render(
+    return render_template(
+        "model_card.md",
         **dict(description)
         | {
             "in_force": description.in_force,
@@ -58,7 +49,7 @@ def render_card(description: Description, evaluation: Evaluation) -> str:
             "proportion_method": PROPORTION_METHOD,
             "estimate": render_estimate,
             "count": "{:,}".format,
-        }
+        },
     )
 
 

@@ -10,17 +10,16 @@ import pandas as pd
 from etils import epath
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 from pydantic import BaseModel
 from sklearn.metrics import roc_curve
 
 from training.pages import (
     INK,
     LEGEND_COLUMNS,
-    OTHER,
-    POSITIVE,
     STYLE,
     Chart,
+    draw_histograms,
     make_figure,
     render_figure,
     write_page,
@@ -155,17 +154,8 @@ def _roc(oof: pd.DataFrame) -> tuple[Any, Any]:
 
 
 def _draw_logits(oof: pd.DataFrame) -> Figure:
-    figure, axes = make_figure(lines=2)
     bins = np.histogram_bin_edges(oof["logit"], _BINS)
-    for target, colour, name in ((0, OTHER, "others"), (1, POSITIVE, "positives")):
-        logits = oof.loc[oof["target"] == target, "logit"]
-        # Shares, not numbers: of 2% positives nothing would be seen beside the others.
-        heights = np.histogram(logits, bins)[0] / len(logits)
-        axes.stairs(heights, bins, fill=True, color=colour, alpha=0.4)
-        axes.stairs(heights, bins, color=colour, linewidth=1.2, label=f"{len(logits):,} {name}")
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.set(ylim=0, xlabel="logit", ylabel="share of the class")
-    figure.legend(loc="outside lower center", ncols=LEGEND_COLUMNS, frameon=False)
+    figure, _ = draw_histograms(oof["logit"], oof["target"], bins, "logit")
     return figure
 
 
