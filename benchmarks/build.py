@@ -107,7 +107,7 @@ def time_build(photos: Sequence[Path], processes: int) -> float:
 
     listing_path = photos[0].parent / f"{len(photos)}.csv"
     list_photos(photos, listing_path)
-    listing = read_sources([], [], [epath.Path(listing_path)], [], TARGETS["melanoma"])
+    listing = read_sources(TARGETS["melanoma"], csv=[epath.Path(listing_path)])
     settings = BuildSettings(size=SIZE, crop_fraction=CROP, shards=15, seed=0)
     with TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
         started = time.perf_counter()

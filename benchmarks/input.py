@@ -47,7 +47,7 @@ def build_drawn(
 
     listing_path = folder / "drawn.csv"
     list_photos(draw_photos(folder, count, side), listing_path)
-    listing = read_sources([], [], [epath.Path(listing_path)], [], TARGETS["melanoma"])
+    listing = read_sources(TARGETS["melanoma"], csv=[epath.Path(listing_path)])
     settings = [
         BuildSettings(size=size, crop_fraction=crop, shards=15, seed=0) for size, crop in squares
     ]

@@ -9,7 +9,8 @@ from PIL import Image
 
 from processing.drawing import draw_lesion
 from training.build.build import build_folders
-from training.build.sources import Listing, read_sources
+from training.build.sources import read_sources
+from training.data.cases import Listing
 from training.data.folder import Build, BuildSettings
 from training.data.vocabulary import TARGETS
 
@@ -69,7 +70,7 @@ SETTINGS = BuildSettings(size=64, crop_fraction=0.8, shards=4, seed=0)
 
 def list_isic2019(folder: Path) -> Listing:
     """The cases of one archive in ISIC 2019's layout."""
-    return read_sources([epath.Path(folder)], [], [], [], TARGETS["melanoma"])
+    return read_sources(TARGETS["melanoma"], isic2019=[epath.Path(folder)])
 
 
 def build_isic2019(archive: Path, out: Path, settings: BuildSettings = SETTINGS) -> Build:

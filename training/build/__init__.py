@@ -1,1 +1,1 @@
-"""From archives of photos to TFRecord shards. Trains nothing and needs no Keras."""
+"""Photos in, data folders out: reads the sources, drops images by rule, writes the shards."""

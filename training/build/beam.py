@@ -1,4 +1,4 @@
-"""Apache Beam as the `Runner` of a build: the same functions, on as many machines as there are."""
+"""Run a build on Apache Beam: the same functions on any number of machines."""
 
 import logging
 import re
@@ -11,7 +11,7 @@ from etils import epath
 
 from training.errors import TrainingError
 
-_QUIET = "default_sdk_harness_log_level=CRITICAL"  # workers else log every step
+_QUIET = "default_sdk_harness_log_level=CRITICAL"  # workers would log every step
 _POLL_SECONDS = 1.0
 
 
@@ -23,25 +23,26 @@ def run_on_beam(
     runner: str,
     options: Sequence[str],
 ) -> None:
-    """A `build.Runner` on Apache Beam.
+    """Run as a `build.Runner` on Apache Beam.
 
     Args:
-        runner: Beam's name of it.
+        runner: Beam's name for the runner.
         options: NAME=VALUE, for Beam and the runner.
 
     Raises:
-        TrainingError: Apache Beam is missing or refuses an option, or a worker raised one.
+        TrainingError: Apache Beam is missing or rejects an option, or a worker raised a
+            TrainingError.
     """
     try:
         import apache_beam
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
         raise TrainingError(
-            "--runner needs Apache Beam: install requirements-beam.txt as its first lines say."
+            "--runner needs Apache Beam. Install requirements-beam.txt as its first lines describe."
         ) from error
     given = [f"runner={runner}", *options]
     if runner == "DirectRunner":
-        # Without a version it downloads another runner: https://github.com/apache/beam/issues/33623
+        # Without a version, Beam downloads another runner: https://github.com/apache/beam/issues/33623
         given[1:1] = [f"update_compatibility_version={apache_beam.__version__}", _QUIET]
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     try:
@@ -53,17 +54,18 @@ def run_on_beam(
         with _watching(items, report):
             pipeline.run().wait_until_finish()
     except Exception as error:
-        # A worker's exception comes as it was or as the text of its traceback, in a type of the
-        # runner's own.
+        # A worker's exception arrives unchanged, or as the text of its traceback in an exception
+        # type of the runner.
         text = f"{type(error).__name__}: {error}"
-        if told := re.findall(r"TrainingError: (.+?)(?: \[while running .*)?$", text, re.MULTILINE):
-            raise TrainingError(told[-1]) from error
+        pattern = r"TrainingError: (.+?)(?: \[while running .*)?$"
+        if messages := re.findall(pattern, text, re.MULTILINE):
+            raise TrainingError(messages[-1]) from error
         raise
 
 
 @contextmanager
 def _watching(items: Sequence[Any], report: Callable[[int], object]) -> Iterator[None]:
-    """Report the items whose output is there: runners tell of a pipeline's end alone."""
+    """Report the items whose output exists, since runners only report the end of a pipeline."""
     left = list(items)
     done = threading.Event()
 

@@ -1,8 +1,8 @@
-"""Photos -> data folders, on this machine's cores or on Apache Beam.
+"""Build data folders from photos, on this machine's cores or on Apache Beam.
 
-First every photo is read once and cut for all folders, into pieces; then the rules on the pixels
-choose; then the shards are put together. A build that was killed goes on from its whole pieces and
-shards when the same command is given again.
+A build has three steps: each photo is read once and cut for all folders, into pieces; the rules
+that look at pixels choose among the images; and the shards are written. A build that was killed
+resumes from its complete pieces and shards when the same command runs again.
 """
 
 import hashlib
@@ -22,8 +22,7 @@ from tqdm import tqdm
 from processing.image import Framing
 from training.build.pieces import Piece, make_piece
 from training.build.rules import RULES, UNREADABLE, drop_by_content, drop_by_metadata, drop_shared
-from training.build.sources import Listing
-from training.data.cases import COLUMNS
+from training.data.cases import COLUMNS, Listing
 from training.data.fingerprints import find_swapped
 from training.data.folder import (
     BUILD,
@@ -44,27 +43,27 @@ from training.files import write_whole
 
 _log = logging.getLogger(__name__)
 
-_PIECE_IMAGES = 64  # some seconds of work, which is what a kill costs each process
+_PIECE_IMAGES = 64  # a few seconds of work, which each process loses when it is killed
 _INDEX_TEXT = ("image_name", "fault", "sha256", "phash")
 _CASES_COLUMNS = [
     *(column for column in COLUMNS if column not in ("listed", "present")),
     *("width", "height", "phash", "red_minus_blue", "shard"),
 ]
 
-# Calls a function on each item and reports how many images are done. An item has `output`, the
-# path of the file that is there once it is done, and `images`, which the function gives, too.
+# Calls a function on each item and reports the number of images done. An item has `output`, the
+# path of a file that exists once the item is done, and `images`, which the function returns.
 Runner = Callable[[Callable[[Any], int], Sequence[Any], Callable[[int], object]], None]
 
 
 class Shard(NamedTuple):
-    """One shard to write, and what it is to hold."""
+    """One shard to write."""
 
     output: str
     members: pd.DataFrame  # rows of the table of cases with patient_code, blob, start, length
 
     @property
     def images(self) -> int:
-        """How many images it holds."""
+        """The number of its images."""
         return len(self.members)
 
 
@@ -79,56 +78,61 @@ def build_folders(
     apart: Sequence[Data] = (),
     strict: bool = False,
 ) -> dict[epath.Path, Build]:
-    """Build a data folder for each of `settings`, or finish what was begun there.
+    """Build a data folder for each of `settings`, or finish what an earlier call began.
 
     Args:
         duplicates: pairs of names, see `rules.drop_by_metadata`.
-        settings: all alike but for size and crop. One is built in `out`, several in `out`/SIZE.
-        processes: that cut photos, where `beam` does not.
+        settings: equal except for size and crop. A single folder is `out` itself, several are
+            `out`/SIZE.
+        processes: how many cut photos, unless `beam` does.
         beam: runs all work elsewhere.
-        apart: data folders with which no patient, lesion or picture may be shared.
-        strict: makes every warning an error.
+        apart: data folders that no patient, lesion or picture may be shared with.
+        strict: make every warning an error.
 
     Returns:
-        What was built, by folder.
+        The build.json of each folder.
 
     Raises:
         TrainingError: a folder holds something else, the disk is full, a warning is fatal, or the
-            images that are left cannot be shared out.
+            remaining images cannot be divided into shards.
     """
     warnings = warn(listing.warnings, strict)
-    folders = [out] if len(settings) == 1 else [out / str(one.size) for one in settings]
-    per_patient_site, seed = settings[0].per_patient_site, settings[0].seed
-    dropped = drop_by_metadata(listing.cases, duplicates, per_patient_site, seed)
+    common = settings[0]
+    dropped = drop_by_metadata(listing.cases, duplicates, common.per_patient_site, common.seed)
     listing_sha256 = _hash_listing(listing.cases, dropped)
-    begun = [Begun(settings=one, listing_sha256=listing_sha256) for one in settings]
-    finished = [_find_finished(*pair) for pair in zip(folders, begun, strict=True)]
-    if all(finished):
-        return {folder: one for folder, one in zip(folders, finished, strict=True) if one}
-    for folder, state in zip(folders, begun, strict=True):
+    folders = [out] if len(settings) == 1 else [out / str(one.size) for one in settings]
+    begun = {
+        folder: Begun(settings=one, listing_sha256=listing_sha256)
+        for folder, one in zip(folders, settings, strict=True)
+    }
+    found = {folder: _find_finished(folder, state) for folder, state in begun.items()}
+    finished = {folder: built for folder, built in found.items() if built}
+    if len(finished) == len(begun):
+        return finished
+    for folder, state in begun.items():
         _open_folder(folder, state)
 
     cases = listing.cases.drop(index=dropped.index).sort_values("image_name", ignore_index=True)
     squares = tuple(Framing(one.size, one.crop_fraction, one.pixel_path) for one in settings)
-    pieces = out / f".pieces-{_hash(repr(begun))[:12]}"
-    index = _cut(cases, squares, pieces, beam or partial(run_here, processes=processes))
+    pieces = out / f".pieces-{_hash(repr([*begun.values()]))[:12]}"
+    index = _cut_pieces(cases, squares, pieces, beam or partial(run_here, processes=processes))
 
-    cases, dropped_by_content = _choose(cases.merge(index, validate="one_to_one"), apart)
-    dropped = pd.concat([dropped, dropped_by_content])
+    cases, dropped_by_pixels = _apply_pixel_rules(cases.merge(index, validate="one_to_one"), apart)
+    dropped = pd.concat([dropped, dropped_by_pixels])
     warnings += warn(_list_faults(cases, dropped), strict)
-    _log.info("Sharing out %d images over %d shards", len(cases), settings[0].shards)
-    cases["shard"] = assign_shards(cases, settings[0].shards, seed)
+    _log.info("Dividing %d images into %d shards", len(cases), common.shards)
+    cases["shard"] = assign_shards(cases, common.shards, common.seed)
     require_whole_groups(cases, out)
 
     builds = {}
-    for k, (folder, state) in enumerate(zip(folders, begun, strict=True)):
-        planned = _plan(cases, dropped, warnings, state)
+    for k, (folder, state) in enumerate(begun.items()):
+        built = _describe_build(cases, dropped, warnings, state)
         members = cases.assign(start=cases[f"start{k}"], length=cases[f"length{k}"])
-        _write_folder(folder, planned, members, beam or run_here)
+        _write_shards(folder, built, members, beam or run_here)
         write_whole(folder / CASES, cases[_CASES_COLUMNS].to_csv(index=False))
         write_whole(folder / DROPPED, dropped.to_csv(index=False))
-        write_whole(folder / BUILD, planned.model_dump_json(indent=2) + "\n")
-        builds[folder] = planned
+        write_whole(folder / BUILD, built.model_dump_json(indent=2) + "\n")
+        builds[folder] = built
     for left in out.glob(".pieces-*"):
         left.rmtree()
     return builds
@@ -140,7 +144,7 @@ def run_here(
     report: Callable[[int], object],
     processes: int = 1,
 ) -> None:
-    """A `Runner` on this machine: in this process, or in several others."""
+    """Run as a `Runner` on this machine, in this process or in several others."""
     if processes == 1 or len(items) < 2:
         for item in items:
             report(function(item))
@@ -150,9 +154,9 @@ def run_here(
             report(done)
 
 
-def write_shard_of(shard: Shard) -> int:
-    """Put one shard together from the pieces, and give its number of records."""
-    write_shard(epath.Path(shard.output), _encode(shard.members))
+def assemble_shard(shard: Shard) -> int:
+    """Write one shard from the pieces, and return the number of its records."""
+    write_shard(epath.Path(shard.output), _encode_members(shard.members))
     return shard.images
 
 
@@ -182,14 +186,14 @@ def _open_folder(folder: epath.Path, begun: Begun) -> None:
         write_whole(folder / BUILD, begun.model_dump_json(indent=2) + "\n")
 
 
-def _cut(
+def _cut_pieces(
     cases: pd.DataFrame, squares: tuple[Framing, ...], pieces: epath.Path, run: Runner
 ) -> pd.DataFrame:
-    """Make the pieces that are missing, and those again that hold an unusable image.
+    """Make the pieces that are missing, and remake those with an unusable image.
 
     Returns:
-        One row per image: `pieces.INDEX_COLUMNS`, where its JPEGs lie, and `blob`, the file that
-        holds them.
+        One row per image: `pieces.INDEX_COLUMNS`, the places of its JPEGs, and `blob`, the file
+        that holds them.
     """
     pieces.mkdir(parents=True, exist_ok=True)
     todo, indexes = [], []
@@ -214,11 +218,13 @@ def _read_piece(index: epath.Path) -> pd.DataFrame:
     return rows.fillna(dict.fromkeys(_INDEX_TEXT, "")).assign(blob=blob)
 
 
-def _choose(cases: pd.DataFrame, apart: Sequence[Data]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What the rules on the pixels keep, with its groups joined, and what they drop."""
+def _apply_pixel_rules(
+    cases: pd.DataFrame, apart: Sequence[Data]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the cases that are kept, with their groups joined, and those that are dropped."""
     dropped, group = drop_by_content(cases)
     cases = cases.assign(group=group).drop(index=dropped.index)
-    shared = drop_shared(cases, [(str(other.folder), other.cases) for other in apart])
+    shared = drop_shared(cases, {str(other.folder): other.cases for other in apart})
     kept = cases.drop(index=shared.index).astype({"width": "int64", "height": "int64"})
     return kept, pd.concat([dropped, shared])
 
@@ -230,18 +236,18 @@ def _list_faults(cases: pd.DataFrame, dropped: pd.DataFrame) -> list[str]:
         first = unreadable.iloc[0]
         faults.append(
             f"{first['path']}: {first['detail']} ({len(unreadable)} such images, listed in "
-            f"{DROPPED}). Replace the files and give the same command again, or go without them."
+            f"{DROPPED}). Replace the files and run the same command again, or do without them."
         )
     folders = cases["path"].map(lambda path: str(epath.Path(path).parent))
     faults += [
-        f"{folder}: red and blue look swapped. Find out what wrote these files; a model that "
-        "trains on them learns the wrong colours."
+        f"{folder}: red and blue look swapped. Find out which program wrote these files: a model "
+        "that is trained on them learns the wrong colours."
         for folder in find_swapped(cases["red_minus_blue"], folders)
     ]
     return faults
 
 
-def _plan(
+def _describe_build(
     cases: pd.DataFrame, dropped: pd.DataFrame, warnings: tuple[str, ...], begun: Begun
 ) -> Build:
     counts = cases["shard"].value_counts()
@@ -257,18 +263,18 @@ def _plan(
     )
 
 
-def _write_folder(folder: epath.Path, planned: Build, cases: pd.DataFrame, run: Runner) -> None:
+def _write_shards(folder: epath.Path, built: Build, cases: pd.DataFrame, run: Runner) -> None:
     """Write the shards that are missing."""
-    state = Begun(**planned.model_dump(include=set(Begun.model_fields) - {"complete"}))
+    state = Begun(**built.model_dump(include=set(Begun.model_fields) - {"complete"}))
     if read_build(folder) != state:
-        # Shards from before an unusable image was replaced would be of another sharing-out.
+        # Shards from before an unusable image was replaced divide the images differently.
         for stale in folder.glob("*.tfrec"):
             stale.unlink()
         write_whole(folder / BUILD, state.model_dump_json(indent=2) + "\n")
     cases = cases.assign(patient_code=_factorize(cases["patient_id"]))
     todo = [
         Shard(str(folder / name), cases[cases["shard"] == k])
-        for k, name in enumerate(planned.shard_names)
+        for k, name in enumerate(built.shard_names)
         if not (folder / name).exists()
     ]
     images = sum(shard.images for shard in todo)
@@ -276,10 +282,10 @@ def _write_folder(folder: epath.Path, planned: Build, cases: pd.DataFrame, run: 
         desc=f"Writing {folder}", total=len(cases), initial=len(cases) - images, unit=" images",
         mininterval=1,
     ) as progress:  # fmt: skip
-        run(write_shard_of, todo, progress.update)
+        run(assemble_shard, todo, progress.update)
 
 
-def _encode(members: pd.DataFrame) -> Iterator[bytes]:
+def _encode_members(members: pd.DataFrame) -> Iterator[bytes]:
     for blob, cases in itertools.groupby(members.to_dict("records"), itemgetter("blob")):
         with epath.Path(blob).open("rb") as file:
             for case in cases:
@@ -288,13 +294,13 @@ def _encode(members: pd.DataFrame) -> Iterator[bytes]:
 
 
 def _factorize(patient_ids: pd.Series) -> list[int]:
-    """Number of each patient in the order of appearance; -1 where the patient is not known."""
+    """Number the patients in the order of appearance; -1 where the patient is unknown."""
     codes, _ = pd.factorize(patient_ids.mask(patient_ids == ""))
     return list(codes)
 
 
 def _hash_listing(cases: pd.DataFrame, dropped: pd.DataFrame) -> str:
-    """SHA-256 of what is to be built, without paths: a moved archive is the same archive."""
+    """Return the SHA-256 of what is to be built, without paths, since archives are moved."""
     table = cases.drop(columns=["path", "listed"]).assign(rule=dropped["rule"])
     return _hash(table.to_csv(index=False))
 

@@ -1,4 +1,4 @@
-"""ISIC's own layouts of its training sets -> tables of cases."""
+"""Read ISIC's own layouts of its training sets as tables of cases."""
 
 import pandas as pd
 from etils import epath
@@ -24,8 +24,8 @@ def read_isic2019(folder: epath.Path, target: Target) -> pd.DataFrame:
     """Read ISIC 2019's own layout: two CSV files beside `ISIC_2019_Training_Input/`.
 
     Returns:
-        The table of cases; no image has been looked for. ISIC 2019 has no patients: `patient_id`
-        is "", and `group` is the lesion, or the image where the lesion is not known.
+        The table of cases, before any image is looked for. ISIC 2019 has no patients: `patient_id`
+        is "", and `group` is the lesion, or the image where the lesion is unknown.
 
     Raises:
         TrainingError: a file, column or row is missing or wrong.
@@ -37,7 +37,7 @@ def read_isic2019(folder: epath.Path, target: Target) -> pd.DataFrame:
         facts_path, ["image", "age_approx", "anatom_site_general", "lesion_id", "sex"]
     )
     _require_same_images(truth, truth_path, facts, facts_path)
-    # Both keep their lines as index for the messages; a list keeps pandas from aligning on it.
+    # The index of both tables is the line, for the messages; a list is not aligned by it.
     diagnoses = _decode_one_hot(truth, truth_path)
     facts = facts.iloc[pd.Index(facts["image"]).get_indexer(truth["image"])]
     cases = make_cases(
@@ -57,14 +57,15 @@ def read_isic2019(folder: epath.Path, target: Target) -> pd.DataFrame:
 
 
 def read_isic2020(folder: epath.Path, target: Target) -> pd.DataFrame:
-    """Read ISIC 2020's own layout, as Kaggle has it or as the challenge has it.
+    """Read ISIC 2020's own layout, that of Kaggle or that of the challenge.
 
     Returns:
-        As `read_isic2019`. `group` is the patient. Only the second version of the ground truth
-        knows lesions.
+        The table of cases, before any image is looked for. `group` is the patient. Only the second
+        version of the ground truth has lesions.
 
     Raises:
-        TrainingError: as `read_isic2019`, or a target contradicts its diagnosis.
+        TrainingError: a file, column or row is missing or wrong, or a target contradicts its
+            diagnosis.
     """
     names = (
         "train.csv",
@@ -118,7 +119,7 @@ def _require_same_images(
                 f"{one_path}, line {alone.index[0]}: {alone['image'].iloc[0]} has no row in "
                 f"{other_path} ({len(alone)} such rows). Add it there, or remove it here."
             )
-    # A second row in `truth` is found later, where its target can be told.
+    # `read_sources` finds second rows in `truth`, and names both targets.
     again = facts[facts["image"].duplicated()]
     if len(again):
         raise TrainingError(

@@ -1,7 +1,7 @@
-"""Source photos -> pieces: the JPEGs of some images' squares, and an index of them.
+"""Cut source photos into pieces: the squares of some images as JPEGs, and an index of them.
 
-A piece is what a build goes on from: `NAME.blob` holds JPEGs end to end, `NAME.csv` says what each
-image gave. Imports no TensorFlow: it runs in worker processes.
+An interrupted build resumes from its pieces. `NAME.blob` holds JPEGs end to end; `NAME.csv`
+describes each image. Imports no TensorFlow: it runs in worker processes.
 """
 
 import csv
@@ -18,22 +18,23 @@ from training.data.kaggle import read_jpeg
 from training.errors import TrainingError
 from training.files import replacing, write_whole
 
-# Of one image: `fault` is why it is unusable, and then all else but its name is empty. `sha256` is
-# of the file; `start0`, `length0` are where the JPEG of the first square lies in the blob.
+# `fault` says why an image is unusable; all other columns but the name are then empty. `sha256` is
+# that of the file. `start0` and `length0`, which follow, are the place of the first square's JPEG
+# in the blob.
 INDEX_COLUMNS = ("image_name", "fault", "width", "height", "sha256", "phash", "red_minus_blue")
 
 
 class Piece(NamedTuple):
-    """Some images to cut, and where to."""
+    """Some images to cut, and the file to write."""
 
     image_names: tuple[str, ...]
     paths: tuple[str, ...]
     squares: tuple[Framing, ...]
-    output: str  # path of its index; that of its blob has another ending
+    output: str  # path of the index; the blob has another ending
 
     @property
     def images(self) -> int:
-        """How many images it holds."""
+        """The number of its images."""
         return len(self.paths)
 
 
@@ -41,7 +42,7 @@ def make_piece(piece: Piece) -> int:
     """Cut the images of `piece` and write it.
 
     Returns:
-        How many images it holds.
+        The number of its images.
 
     Raises:
         TrainingError: the disk is full.

@@ -1,11 +1,11 @@
-"""Which images are kept, and by which rule each other one is dropped.
+"""Decide which images are kept, and by which rule each of the others is dropped.
 
-The rules apply in the order of `RULES`; an image is dropped by the first that hits it. Those of
+The rules apply in the order of `RULES`; the first that matches drops the image. Those of
 `drop_by_metadata` need no pixels.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pandas as pd
 from etils import epath
@@ -21,15 +21,28 @@ RULES = ABSENT, OFFICIAL, LIMIT, UNREADABLE, CONFLICT, EXACT, NEAR, APART = (
     "contradicting duplicates", "exact duplicate", "near duplicate", "in a set apart",
 )  # fmt: skip
 _DROPPED = ["image_name", "path", "source", "target", "rule", "detail"]
-_Dropped = dict[Any, tuple[str, str]]  # rule and detail of a row of the table of cases
 _DUPLICATES_COLUMNS = (["image_name_1", "image_name_2"], ["ISIC_id", "ISIC_id_paired"])
 
 
+class _Reason(NamedTuple):
+    rule: str
+    detail: str
+
+
+_Reasons = dict[Any, _Reason]  # by row of the table of cases
+
+
+def find_duplicates(folders: Iterable[epath.Path]) -> list[epath.Path]:
+    """Find the lists of duplicates that lie in ISIC 2020 folders under their original name."""
+    paths = [folder / "ISIC_2020_Training_Duplicates.csv" for folder in folders]
+    return [path for path in paths if path.exists()]
+
+
 def read_duplicates(paths: Iterable[epath.Path]) -> list[tuple[str, str]]:
-    """Pairs of ISIC's own lists of duplicates, as ISIC publishes them or Kaggle does.
+    """Read the pairs in lists of duplicates, in the format of ISIC or of Kaggle.
 
     Raises:
-        TrainingError: a file is no such list.
+        TrainingError: a file is not such a list.
     """
     pairs: list[tuple[str, str]] = []
     for path in paths:
@@ -50,101 +63,106 @@ def drop_by_metadata(
     per_patient_site: int | None,
     seed: int,
 ) -> pd.DataFrame:
-    """What the rules that need no pixels drop.
+    """Apply the rules that need no pixels.
 
     Args:
         cases: the table of cases, in any order.
-        duplicates: pairs of names. The second is dropped where the first is there.
-        per_patient_site: at most so many benign images of one patient's body site are kept, drawn
-            by `seed`; melanomas, and images without patient, always are. None keeps all.
+        duplicates: pairs of names. The second image is dropped if the first exists.
+        per_patient_site: how many benign images of a patient's body site to keep at most, drawn
+            by `seed`. Positive images and those without patient are always kept. None keeps all.
 
     Returns:
-        Columns image_name, path, source, target, rule, detail; the index is that of `cases`.
+        The dropped images: image_name, path, source, target, rule, detail, with the index of
+        `cases`.
     """
     absent = cases.loc[~cases["present"], "listed"]
-    dropped: _Dropped = {row: (ABSENT, listed) for row, listed in absent.items()}
+    dropped: _Reasons = {row: _Reason(ABSENT, listed) for row, listed in absent.items()}
     kept = cases.drop(index=list(dropped))
     there = set(kept["image_name"])
     twins = {second: first for first, second in duplicates if first in there}
     paired = kept["image_name"].map(twins).dropna()
-    dropped |= {row: (OFFICIAL, f"of {first}") for row, first in paired.items()}
+    dropped |= {row: _Reason(OFFICIAL, f"of {first}") for row, first in paired.items()}
     if per_patient_site is not None:
         kept = kept.drop(index=paired.index)
         benign = kept[(kept["target"] == 0) & (kept["patient_id"] != "")]
-        # By name first: the draw must not depend on the order of the sources.
+        # Sorted, so that the draw does not depend on the order of the sources.
         drawn = benign.sort_values("image_name").sample(frac=1, random_state=seed)
         rank = drawn.groupby(["patient_id", "anatom_site"]).cumcount()
         site = kept["anatom_site"].replace("", "site unknown")
         detail = kept["patient_id"] + ", " + site
-        dropped |= {row: (LIMIT, detail[row]) for row in rank.index[rank >= per_patient_site]}
+        over = rank.index[rank >= per_patient_site]
+        dropped |= {row: _Reason(LIMIT, detail[row]) for row in over}
     return _tabulate(cases, dropped)
 
 
 def drop_by_content(cases: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
-    """What the rules on the pixels drop, and the groups that they join.
+    """Apply the rules on pixels, and join the groups of images that show one picture.
 
-    Of images that show one picture the largest photo is kept, ties by name. Where their targets
-    contradict each other neither is, since nothing tells which is right. The patients or lesions
-    of such images become one group: whoever has one photo under two names is one patient.
+    Of such images the largest is kept, or the first by name. If their targets contradict each
+    other, all are dropped, since none can be trusted. Their patients or lesions become one group:
+    a photo under two names shows one patient.
 
     Args:
         cases: with the columns `fault`, `sha256`, `phash`, `width`, `height` of the pieces.
 
     Returns:
-        What is dropped, as `drop_by_metadata`; and the group of every case.
+        The dropped images as from `drop_by_metadata`, and the group of every case.
     """
-    dropped: _Dropped = {row: (UNREADABLE, fault) for row, fault in cases["fault"].items() if fault}
+    faults = cases.loc[cases["fault"] != "", "fault"]
+    dropped: _Reasons = {row: _Reason(UNREADABLE, fault) for row, fault in faults.items()}
     pairs = _find_same(cases.drop(index=list(dropped)))
     names, targets = cases["image_name"], cases["target"]
     for row, twin in [*pairs, *((second, first) for first, second in pairs)]:
         if targets[row] != targets[twin]:
-            dropped[row] = CONFLICT, f"of {names[twin]}, which has target {targets[twin]}"
-    # Pairs come in the order of preference: all that could drop the first of one is done.
-    for (first, second), (rule, detail) in pairs.items():
+            detail = f"of {names[twin]}, which has target {targets[twin]}"
+            dropped[row] = _Reason(CONFLICT, detail)
+    # Pairs are in the order of preference: whatever could drop the first image was applied before.
+    for (first, second), reason in pairs.items():
         if first not in dropped and second not in dropped:
-            dropped[second] = rule, f"of {names[first]}{detail}"
+            dropped[second] = reason._replace(detail=f"of {names[first]}{reason.detail}")
     return _tabulate(cases, dropped), _join_groups(cases["group"], list(pairs))
 
 
-def drop_shared(cases: pd.DataFrame, apart: Iterable[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
-    """Drop every group of whom something is in a set that is to be kept apart.
+def drop_shared(cases: pd.DataFrame, apart: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Drop every group that shares a patient, lesion, name or picture with one of some other sets.
 
     Args:
         cases: with the groups that `drop_by_content` joined.
-        apart: the name of each such set, and its table of cases.
+        apart: the tables of cases of these sets, by name.
 
     Returns:
-        What is dropped, as `drop_by_metadata`.
+        The dropped images as from `drop_by_metadata`.
     """
     reasons: dict[str, str] = {}  # by group
-    for where, others in apart:
+    for where, others in apart.items():
         for column in ("patient_id", "lesion_id", "image_name"):
-            theirs = set(strip_name(others[column])) - {""}
-            shared = cases[strip_name(cases[column]).isin(theirs)]
+            known = set(strip_name(others[column])) - {""}
+            shared = cases[strip_name(cases[column]).isin(known)]
             reasons |= dict.fromkeys(shared["group"], f"its {column} is in {where}")
         for row, other, bits in find_pairs(cases["phash"].tolist(), others["phash"].tolist()):
-            twins = cases["image_name"].iloc[row], others["image_name"].iloc[other]
-            told = f"{twins[0]} is {twins[1]} in {where}, {bits} of 256 bits differ"
-            reasons[cases["group"].iloc[row]] = told
+            name, twin = cases["image_name"].iloc[row], others["image_name"].iloc[other]
+            reasons[cases["group"].iloc[row]] = (
+                f"{name} is {twin} in {where}, {bits} of 256 bits differ"
+            )
     hit = cases.loc[cases["group"].isin(reasons), "group"]
-    return _tabulate(cases, {row: (APART, reasons[group]) for row, group in hit.items()})
+    return _tabulate(cases, {row: _Reason(APART, reasons[group]) for row, group in hit.items()})
 
 
-def _find_same(cases: pd.DataFrame) -> dict[tuple[Any, Any], tuple[str, str]]:
-    """Pairs of rows that show one picture, the preferred first, with rule and detail of each."""
+def _find_same(cases: pd.DataFrame) -> dict[tuple[Any, Any], _Reason]:
+    """Find pairs of rows that show one picture, the preferred one first."""
     cases = cases.assign(area=cases["width"] * cases["height"])
     cases = cases.sort_values(["area", "image_name"], ascending=[False, True])
     hashes = cases["phash"].tolist()
     pairs = {}
     for first, second, distance in find_pairs(hashes):
-        pairs[first, second] = NEAR, f", {distance} of 256 bits differ"
+        pairs[first, second] = _Reason(NEAR, f", {distance} of 256 bits differ")
     for members in cases.groupby("sha256").indices.values():
-        pairs |= {(members[0], other): (EXACT, "") for other in members[1:]}
+        pairs |= {(members[0], other): _Reason(EXACT, "") for other in members[1:]}
     return {(cases.index[i], cases.index[j]): pairs[i, j] for i, j in sorted(pairs)}
 
 
 def _join_groups(group: pd.Series, pairs: Sequence[tuple[Any, Any]]) -> pd.Series:
-    """`group`, with those that a pair of rows connects under the name of the first of them."""
+    """Give the groups that pairs of rows connect the name of the first of them."""
     codes, names = pd.factorize(group, sort=True)
     code = pd.Series(codes, group.index)
     ends = [[code[first] for first, _ in pairs], [code[second] for _, second in pairs]]
@@ -154,13 +172,7 @@ def _join_groups(group: pd.Series, pairs: Sequence[tuple[Any, Any]]) -> pd.Serie
     return pd.Series(joined.to_numpy()[codes], group.index)
 
 
-def _tabulate(cases: pd.DataFrame, dropped: _Dropped) -> pd.DataFrame:
-    table = cases.loc[list(dropped)]
-    rules, details = zip(*dropped.values(), strict=True) if dropped else ((), ())
-    return table.assign(rule=rules, detail=details)[_DROPPED]
-
-
-def find_duplicates(folders: Iterable[epath.Path]) -> list[epath.Path]:
-    """Lists of duplicates that lie in ISIC 2020 folders under their own name."""
-    paths = [folder / "ISIC_2020_Training_Duplicates.csv" for folder in folders]
-    return [path for path in paths if path.exists()]
+def _tabulate(cases: pd.DataFrame, dropped: _Reasons) -> pd.DataFrame:
+    rules = [reason.rule for reason in dropped.values()]
+    details = [reason.detail for reason in dropped.values()]
+    return cases.loc[list(dropped)].assign(rule=rules, detail=details)[_DROPPED]

@@ -1,14 +1,13 @@
-"""Any number of sources -> one table of cases, and the image files that belong to it."""
+"""Read any number of sources into one table of cases, and find their image files."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from etils import epath
 
 from training.build.isic import read_isic2019, read_isic2020
-from training.data.cases import COLUMNS, make_cases, read_table, require
+from training.data.cases import COLUMNS, Listing, make_cases, read_table, require
 from training.data.kaggle import read_kaggle
 from training.data.vocabulary import Target
 from training.errors import TrainingError
@@ -18,59 +17,46 @@ _CSV_COLUMNS = [
     "image", "target", "source", "patient_id", "lesion_id", "sex", "age_approx", "anatom_site",
     "diagnosis",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Listing:
-    """What the sources list.
-
-    `cases` has one row per listed image: `image_name`, `path` (of an image inside a TFRecord file
-    `FILE#BYTEOFFSET`), `source, patient_id, lesion_id, sex, age_approx, anatom_site, diagnosis`,
-    `target` (0 or 1), `group` (the patient, else the lesion, else the image), `listed` (where its
-    row stands) and `present` (whether its file is there). Missing text is "", a missing age NaN.
-    """
-
-    cases: pd.DataFrame
-    warnings: tuple[str, ...]
+_Paths = Mapping[str, str]  # of a folder's images, by name with and without ending
 
 
 def read_sources(
-    isic2019: Sequence[epath.Path],
-    isic2020: Sequence[epath.Path],
-    csv: Sequence[epath.Path],
-    kaggle: Sequence[epath.Path],
     target: Target,
     *,
+    isic2019: Sequence[epath.Path] = (),
+    isic2020: Sequence[epath.Path] = (),
+    csv: Sequence[epath.Path] = (),
+    kaggle: Sequence[epath.Path] = (),
     with_images: bool = True,
 ) -> Listing:
     """Read any number of sources into one table of cases.
 
     Args:
-        isic2019, isic2020: folders in ISIC's own layouts.
-        csv: files with `image`, a path beside the file, and `target`; see the README.
-        kaggle: folders of public TFRecord sets.
         target: what counts as 1.
+        isic2019, isic2020: folders in ISIC's own layouts.
+        csv: files for `read_csv_list`.
+        kaggle: folders of public TFRecord sets.
         with_images: whether to look for the image files; if not, all count as present.
 
     Raises:
         TrainingError: a file, column or cell is missing or wrong, an image is listed twice, or
-            none of a source's images is there.
+            none of a source's images exists.
     """
-    tables = [
-        *(read_isic2019(folder, target) for folder in isic2019),
-        *(read_isic2020(folder, target) for folder in isic2020),
+    listings = [
+        *(Listing(read_isic2019(folder, target)) for folder in isic2019),
+        *(Listing(read_isic2020(folder, target)) for folder in isic2020),
+        *(read_csv_list(path, target) for path in csv),
     ]
-    warnings: list[str] = []
-    for path in csv:
-        table, said = read_csv_list(path, target)
-        tables.append(table)
-        warnings += said
+    tables = [listing.cases for listing in listings]
+    warnings = [warning for listing in listings for warning in listing.warnings]
     if with_images:
-        warnings += _find_images(tables)
+        images = _list_folders(tables)
+        tables = [_find_images(table, images) for table in tables]
+        warnings += _warn_of_images(tables, images)
     for folder in kaggle:
-        table, said = read_kaggle(folder, target)
-        tables.append(table)
-        warnings += said
+        listing = read_kaggle(folder, target)
+        tables.append(listing.cases)
+        warnings += listing.warnings
     if not tables:
         raise TrainingError(
             "No images: give at least one --isic2019, --isic2020, --csv or --tfrecords."
@@ -80,14 +66,14 @@ def read_sources(
     return Listing(cases, tuple(warnings))
 
 
-def read_csv_list(path: epath.Path, target: Target) -> tuple[pd.DataFrame, list[str]]:
-    """Read a plain CSV file: `image,target` and any of the case's columns.
+def read_csv_list(path: epath.Path, target: Target) -> Listing:
+    """Read a plain CSV file with `image`, `target` and any other column of `_CSV_COLUMNS`.
 
-    `image` is a path relative to the file, with or without its ending. `source` is the file's name
-    where it is not given.
+    `image` is a path relative to the file, with or without its ending. A missing `source` is the
+    name of the file.
 
     Returns:
-        The table of cases; no image has been looked for. And a warning of columns not known.
+        The cases, before their images are looked for, and a warning about unknown columns.
 
     Raises:
         TrainingError: a column or cell is missing or wrong, or a target contradicts its diagnosis.
@@ -105,19 +91,22 @@ def read_csv_list(path: epath.Path, target: Target) -> tuple[pd.DataFrame, list[
         source=table["source"].where(table["source"] != "", path.stem),
         **{column: table[column] for column in _CSV_COLUMNS[3:]},
     )
-    told, decided = cases["diagnosis"] != "", cases["target"]
+    has_diagnosis, expected = cases["diagnosis"] != "", cases["target"]
     cases["target"] = targets.astype("int64").to_numpy()
     require(
-        ~told | (cases["target"] == decided),
+        ~has_diagnosis | (cases["target"] == expected),
         targets,
         path,
         f"1 where the diagnosis is {' or '.join(sorted(target.diagnoses))} and 0 where it is "
         f"another, under the label {target.name!r}",
     )
-    return cases, [
+    if not unknown:
+        return Listing(cases)
+    warning = (
         f"{path}, line 1: column {', '.join(unknown)} is not known and was not read. Possible: "
         f"{', '.join(_CSV_COLUMNS)}."
-    ] if unknown else []
+    )
+    return Listing(cases, (warning,))
 
 
 def _require_unique(cases: pd.DataFrame) -> None:
@@ -137,16 +126,52 @@ def _require_unique(cases: pd.DataFrame) -> None:
     )
 
 
-def _find_images(tables: list[pd.DataFrame]) -> list[str]:
-    """Set `path`, with the file's real name, and `present` in each table; tell what is amiss."""
-    folders: dict[str, dict[str, str]] = {}
-    for table in tables:
-        rows = list(zip(table["path"], table["source"], strict=True))
-        found = [_find_image(path, source, folders) for path, source in rows]
-        table["present"] = [path is not None for path in found]
-        table["path"] = [path or asked for path, (asked, _) in zip(found, rows, strict=True)]
+def _list_folders(tables: Sequence[pd.DataFrame]) -> dict[str, _Paths]:
+    """List the images of every folder that a case names."""
+    folders = {os.path.split(path)[0] for table in tables for path in table["path"]}
+    return {folder: _list_images(folder) for folder in sorted(folders)}
+
+
+def _list_images(folder: str) -> _Paths:
+    """List a folder's images by name, with and without ending; none if there is no such folder."""
+    try:
+        files = sorted((file.name, str(file)) for file in epath.Path(folder).iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise TrainingError(f"{folder} cannot be listed: {error.strerror}.") from error
+    paths = {name: path for name, path in files if name.lower().endswith(_ENDINGS)}
+    stems = {name.rpartition(".")[0]: path for name, path in reversed(paths.items())}
+    return stems | paths
+
+
+def _find_images(table: pd.DataFrame, images: Mapping[str, _Paths]) -> pd.DataFrame:
+    """Set `present`, and `path` to the real name of each file that exists."""
+    listed = list(zip(table["path"], table["source"], strict=True))
+    found = [_find_image(path, source, images) for path, source in listed]
+    paths = [path or expected for path, (expected, _) in zip(found, listed, strict=True)]
+    return table.assign(path=paths, present=[path is not None for path in found])
+
+
+def _find_image(path: str, source: str, images: Mapping[str, _Paths]) -> str | None:
+    folder, name = os.path.split(path)
+    names = [name]
+    if source in ("isic2019", "isic2020"):
+        # ISIC's own downloader writes some endings in capitals, and leaves out the suffix that the
+        # challenge added to some names.
+        stem = name.removesuffix(".jpg")
+        names += [stem, stem.removesuffix("_downsampled")]
+    return next((images[folder][one] for one in names if one in images[folder]), None)
+
+
+def _warn_of_images(tables: Sequence[pd.DataFrame], images: Mapping[str, _Paths]) -> list[str]:
+    """Warn of listed images without a file and of files that no list names.
+
+    Raises:
+        TrainingError: none of a source's images exists.
+    """
     warnings = [_describe_absent(table) for table in tables if not table["present"].all()]
-    files = {path for paths in folders.values() for path in paths.values()}
+    files = {path for paths in images.values() for path in paths.values()}
     unlisted = sorted(files.difference(*(table["path"] for table in tables)))
     if unlisted:
         warnings.append(
@@ -168,30 +193,3 @@ def _describe_absent(table: pd.DataFrame) -> str:
         f"{listed}: {path} is absent, the first of {len(absent)} of the {len(table)} images listed "
         "there. They are left out: download them, or remove their rows."
     )
-
-
-def _find_image(path: str, source: str, folders: dict[str, dict[str, str]]) -> str | None:
-    """The file that a row means by `path`. Each folder is listed once and kept in `folders`."""
-    folder, name = os.path.split(path)
-    if folder not in folders:
-        folders[folder] = _list_images(folder)
-    names = [name]
-    if source in ("isic2019", "isic2020"):
-        # The archive's own downloader keeps an ending in capitals, and leaves out what the
-        # challenge added to the name.
-        stem = name.removesuffix(".jpg")
-        names += [stem, stem.removesuffix("_downsampled")]
-    return next((folders[folder][one] for one in names if one in folders[folder]), None)
-
-
-def _list_images(folder: str) -> dict[str, str]:
-    """Paths of a folder's images by name, with and without ending; none where it is absent."""
-    try:
-        files = sorted((file.name, str(file)) for file in epath.Path(folder).iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise TrainingError(f"{folder} cannot be listed: {error.strerror}.") from error
-    paths = {name: path for name, path in files if name.lower().endswith(_ENDINGS)}
-    stems = {name.rpartition(".")[0]: path for name, path in reversed(paths.items())}
-    return stems | paths

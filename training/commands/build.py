@@ -83,11 +83,11 @@ def build(**options: Any) -> None:
 
     isic2020 = [*options["isic2020"], *options["isic2020_csv"]]
     listing = read_sources(
-        [*options["isic2019"], *options["isic2019_csv"]],
-        isic2020,
-        options["csv"],
-        options["tfrecords"],
         TARGETS[_name_target(options)],
+        isic2019=[*options["isic2019"], *options["isic2019_csv"]],
+        isic2020=isic2020,
+        csv=options["csv"],
+        kaggle=options["tfrecords"],
         with_images=not (options["isic2019_csv"] or options["isic2020_csv"]),
     )
     duplicates = read_duplicates([*options["duplicates"], *find_duplicates(isic2020)])

@@ -1,6 +1,7 @@
 """The table of cases: one row per image, with cells checked and in a common vocabulary."""
 
 import io
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,20 @@ _SITES = {site: site for site in SITES} | {
     "posterior torso": "torso",
     "lateral torso": "torso",
 }
+
+
+class Listing(NamedTuple):
+    """The images that one or more sources list, and warnings about them.
+
+    `cases` has one row per listed image: `image_name`, `path` (`FILE#BYTEOFFSET` for an image in a
+    TFRecord file), `source, patient_id, lesion_id, sex, age_approx, anatom_site, diagnosis`,
+    `target` (0 or 1), `group` (the patient, else the lesion, else the image), `listed` (file and
+    line of the row) and `present` (whether the image file exists). Missing text is "", a missing
+    age NaN.
+    """
+
+    cases: pd.DataFrame
+    warnings: tuple[str, ...] = ()
 
 
 def read_table(path: epath.Path, columns: list[str]) -> pd.DataFrame:

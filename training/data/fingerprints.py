@@ -37,6 +37,14 @@ class Fingerprint(NamedTuple):
     red_minus_blue: float  # difference of the means over the centre, -255..255
 
 
+class Pair(NamedTuple):
+    """Two hashes that are nearly equal."""
+
+    row: int
+    other: int
+    distance: int  # differing bits
+
+
 def fingerprint(photo: Image.Image) -> Fingerprint:
     """Compute the fingerprint of an RGB photo of any size from its centre; `phash` is its pHash."""
     side = _CENTRE * min(photo.size)
@@ -58,14 +66,11 @@ def fingerprint(photo: Image.Image) -> Fingerprint:
 
 def find_pairs(
     hashes: Sequence[str], others: Sequence[str] | None = None, max_distance: int = MAX_DISTANCE
-) -> Iterator[tuple[int, int, int]]:
+) -> Iterator[Pair]:
     """Find the pairs of hashes that differ in at most `max_distance` bits.
 
-    Without `others`, the pairs are those within `hashes`, the lower row first. Empty hashes match
-    nothing.
-
-    Yields:
-        Row in `hashes`, row in `others` or `hashes`, and the number of differing bits.
+    `row` is a row of `hashes`, `other` one of `others`. Without `others` both are rows of `hashes`,
+    the lower one first. Empty hashes match nothing.
     """
     rows, words = _pack(hashes)
     other_rows, other_words = (rows, words) if others is None else _pack(others)
@@ -79,7 +84,7 @@ def find_pairs(
         for i, j in zip(*np.nonzero(distances <= max_distance), strict=True):
             row, other = int(rows[start + i]), int(other_rows[skipped + j])
             if others is not None or row < other:
-                yield row, other, int(distances[i, j])
+                yield Pair(row, other, int(distances[i, j]))
 
 
 def find_swapped(red_minus_blue: pd.Series, folders: pd.Series) -> list[str]:

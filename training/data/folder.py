@@ -140,8 +140,10 @@ def hash_cases(cases: pd.DataFrame) -> str:
 
 
 def _read_kaggle(folder: epath.Path) -> Data:
-    cases, _ = read_kaggle(folder, TARGETS["melanoma"])
-    cases = cases.drop(columns=["listed", "present"]).assign(phash="", red_minus_blue=float("nan"))
+    listing = read_kaggle(folder, TARGETS["melanoma"])
+    cases = listing.cases.drop(columns=["listed", "present"]).assign(
+        phash="", red_minus_blue=float("nan")
+    )
     cases = cases.sort_values("image_name", ignore_index=True)
     require_whole_groups(cases, folder)
     try:

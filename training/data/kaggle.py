@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from etils import epath
 
-from training.data.cases import COLUMNS
+from training.data.cases import COLUMNS, Listing
 from training.data.vocabulary import Target
 from training.errors import TrainingError
 
@@ -23,14 +23,14 @@ def find_shards(folder: epath.Path) -> list[epath.Path]:
     return sorted(folder.glob("train*.tfrec"))
 
 
-def read_kaggle(folder: epath.Path, target: Target) -> tuple[pd.DataFrame, list[str]]:
+def read_kaggle(folder: epath.Path, target: Target) -> Listing:
     """Read the cases of a public set, without its images.
 
     Returns:
-        The table of cases, and warnings: of patients in two files. Beside the usual columns, the
-        table has `width, height` of the source photo (-1 where unknown) and `shard` (the number of
-        the file). `path` is `FILE#BYTEOFFSET`, for `read_jpeg`. Sex, site and diagnosis are "",
-        since their codes differ from set to set.
+        The cases, and a warning if a patient is in two files. Beside the usual columns, the table
+        has `width, height` of the source photo (-1 where unknown) and `shard` (the number of the
+        file). `path` is `FILE#BYTEOFFSET`, for `read_jpeg`. Sex, site and diagnosis are "", since
+        their codes differ from set to set.
 
     Raises:
         TrainingError: the folder holds no such set, a file is damaged or of another schema, or
@@ -57,7 +57,8 @@ def read_kaggle(folder: epath.Path, target: Target) -> tuple[pd.DataFrame, list[
         group=patients.where(known, cases["image_name"]),
         present=True,
     )
-    return cases[[*COLUMNS, "width", "height", "shard"]], _warn_of_split_patients(cases, shards)
+    warnings = _warn_of_split_patients(cases, shards)
+    return Listing(cases[[*COLUMNS, "width", "height", "shard"]], warnings)
 
 
 def read_jpeg(path: str) -> bytes:
@@ -146,15 +147,15 @@ def _require_keys(shard: epath.Path, records: pd.DataFrame) -> None:
             )
 
 
-def _warn_of_split_patients(cases: pd.DataFrame, shards: list[epath.Path]) -> list[str]:
+def _warn_of_split_patients(cases: pd.DataFrame, shards: list[epath.Path]) -> tuple[str, ...]:
     places = cases.loc[cases["patient_id"] != "", ["patient_id", "shard"]].drop_duplicates()
     torn = places[places["patient_id"].duplicated(keep=False)]
     if torn.empty:
-        return []
+        return ()
     patient = torn["patient_id"].iloc[0]
     one, other = (shards[n].name for n in torn.loc[torn["patient_id"] == patient, "shard"][:2])
-    return [
+    return (
         f"{shards[0].parent}: patient {patient} is in {one} and in {other} "
         f"({torn['patient_id'].nunique()} such patients), so folds of these files leak. "
-        "Build a data folder from the set: it keeps a patient in one file."
-    ]
+        "Build a data folder from the set: it keeps each patient in one file.",
+    )

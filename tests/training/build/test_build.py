@@ -214,9 +214,9 @@ def test_one_picture_in_two_archives_is_kept_once_and_joins_its_groups(
 ) -> None:
     """Both archives draw the same lesions, under other names and sizes."""
     isic2020 = write_isic2020(tmp_path / "isic2020", patients=16, side=96)
-    sources = [epath.Path(archive)], [epath.Path(isic2020)], [], []
+    archives = {"isic2019": [epath.Path(archive)], "isic2020": [epath.Path(isic2020)]}
     out = epath.Path(tmp_path / "out")
-    build_folders(read_sources(*sources, TARGETS["melanoma"]), [], [SETTINGS], out)
+    build_folders(read_sources(TARGETS["melanoma"], **archives), [], [SETTINGS], out)
     dropped, cases = read_dropped(out), read_data(out).cases
     assert set(dropped["rule"]) == {"exact duplicate"}
     assert "DRAWN_0000008" in set(dropped["image_name"])
@@ -231,7 +231,7 @@ def test_a_build_apart_from_another_shares_no_picture_with_it(
 ) -> None:
     """The other archive draws some of the same lesions, and from the 80th on others."""
     isic2020 = write_isic2020(tmp_path / "isic2020", patients=60, side=96)
-    listing = read_sources([], [epath.Path(isic2020)], [], [], TARGETS["melanoma"])
+    listing = read_sources(TARGETS["melanoma"], isic2020=[epath.Path(isic2020)])
     other = read_data(data)
     settings = SETTINGS.model_copy(update={"shards": 2, "apart_from": (other.build.cases_sha256,)})
     out = epath.Path(tmp_path / "out")
@@ -248,8 +248,8 @@ def test_a_set_with_red_and_blue_swapped_is_warned_of(archive: Path, tmp_path: P
         with Image.open(path) as image:
             red, green, blue = image.split()
         Image.merge("RGB", (blue, green, red)).save(path, quality=95)
-    sources = [epath.Path(archive)], [epath.Path(swapped)], [], []
-    listing = read_sources(*sources, TARGETS["melanoma"])
+    archives = {"isic2019": [epath.Path(archive)], "isic2020": [epath.Path(swapped)]}
+    listing = read_sources(TARGETS["melanoma"], **archives)
     (built,) = build_folders(listing, [], [SETTINGS], epath.Path(tmp_path / "out")).values()
     assert len(built.warnings) == 1
     assert "isic2020/train: red and blue look swapped" in built.warnings[0]
@@ -257,10 +257,10 @@ def test_a_set_with_red_and_blue_swapped_is_warned_of(archive: Path, tmp_path: P
 
 def test_a_public_kaggle_set_is_a_source_beside_others(archive: Path, tmp_path: Path) -> None:
     kaggle = write_kaggle_set(tmp_path / "melanoma-96x96", 40, size=96, prefix="DRAWNK")
-    sources = [epath.Path(archive)], [], [], [epath.Path(kaggle)]
+    sources = {"isic2019": [epath.Path(archive)], "kaggle": [epath.Path(kaggle)]}
     out = epath.Path(tmp_path / "out")
     whole = SETTINGS.model_copy(update={"crop_fraction": 1.0})
-    build_folders(read_sources(*sources, TARGETS["melanoma"]), [], [whole], out, processes=2)
+    build_folders(read_sources(TARGETS["melanoma"], **sources), [], [whole], out, processes=2)
     cases = read_data(out).cases
     kept = cases["source"].value_counts()
     assert kept["melanoma-96x96"] + read_dropped(out)["source"].eq("melanoma-96x96").sum() == 40

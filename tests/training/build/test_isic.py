@@ -14,11 +14,11 @@ MELANOMA = TARGETS["melanoma"]
 
 
 def read_isic2019(*folders: Path) -> pd.DataFrame:
-    return read_sources(folders, [], [], [], MELANOMA).cases
+    return read_sources(MELANOMA, isic2019=folders).cases
 
 
 def read_isic2020(*folders: Path) -> pd.DataFrame:
-    return read_sources([], folders, [], [], MELANOMA).cases
+    return read_sources(MELANOMA, isic2020=folders).cases
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_a_downsampled_image_is_found_under_the_name_that_isics_downloader_gives
 ) -> None:
     edit(folder / TRUTH, 2, "DRAWN_0000000", "DRAWN_0000000_downsampled")
     edit(folder / FACTS, 8, "DRAWN_0000000", "DRAWN_0000000_downsampled")
-    listing = read_sources([folder], [], [], [], MELANOMA)
+    listing = read_sources(MELANOMA, isic2019=[folder])
     assert listing.cases["image_name"].iloc[0] == "DRAWN_0000000_downsampled"
     assert Path(listing.cases["path"].iloc[0]).name == "DRAWN_0000000.jpg"
     assert not listing.warnings
@@ -118,7 +118,7 @@ def test_a_downsampled_image_is_found_under_the_name_that_isics_downloader_gives
 def test_an_ending_in_capitals_is_found(folder: Path) -> None:
     image = folder / "ISIC_2019_Training_Input" / "DRAWN_0000003.jpg"
     image.rename(image.with_suffix(".JPG"))
-    listing = read_sources([folder], [], [], [], MELANOMA)
+    listing = read_sources(MELANOMA, isic2019=[folder])
     assert str(image.with_suffix(".JPG")) in set(listing.cases["path"])
     assert not listing.warnings
 
@@ -138,7 +138,7 @@ def test_a_target_counts_its_diagnoses(folder: Path, name: str, positives: int) 
         marks = ["1" if column == code else "0" for column in lines[0].split(",")[1:]]
         lines[line] = ",".join([lines[line].split(",")[0], *marks])
     (folder / TRUTH).write_text("\n".join(lines))
-    cases = read_sources([folder], [], [], [], TARGETS[name]).cases
+    cases = read_sources(TARGETS[name], isic2019=[folder]).cases
     assert cases["target"].sum() == len(TARGETS[name].diagnoses) == positives
 
 
@@ -201,7 +201,7 @@ def test_a_folder_that_is_no_isic2020_says_what_it_wants(tmp_path: Path) -> None
 
 @needs(ISIC2019_SQUARES)
 def test_real_isic2019_gives_its_known_counts() -> None:
-    listing = read_sources([ISIC2019_SQUARES], [], [], [], MELANOMA)
+    listing = read_sources(MELANOMA, isic2019=[ISIC2019_SQUARES])
     assert (len(listing.cases), listing.cases["target"].sum()) == (12_303, 1_540)
     assert not listing.warnings
 
@@ -218,7 +218,9 @@ def test_real_isic2020_gives_its_known_counts() -> None:
     [("melanoma", 4_522), ("malignant", 8_473), ("malignant with actinic keratosis", 9_340)],
 )
 def test_the_full_metadata_gives_its_known_counts(name: str, positives: int) -> None:
-    cases = read_sources([METADATA], [METADATA], [], [], TARGETS[name], with_images=False).cases
+    cases = read_sources(
+        TARGETS[name], isic2019=[METADATA], isic2020=[METADATA], with_images=False
+    ).cases
     counts = cases.groupby("source")["target"].agg(["size", "sum"])
     assert list(counts.loc["isic2019"]) == [25_331, positives]
     assert list(counts.loc["isic2020"]) == [33_126, 584]

@@ -146,7 +146,7 @@ def test_a_group_with_something_in_a_set_apart_is_dropped_whole(column: dict, de
         phash=[NEAR, "", FAR],
     )
     apart = make_cases(**{"image_name": ["x"], "lesion_id": "", **column})
-    dropped = drop_shared(cases, [("test", apart)])
+    dropped = drop_shared(cases, {"test": apart})
     assert rules(dropped) == {"a": "in a set apart", "b": "in a set apart"}
     assert set(dropped["detail"]) == {detail}
 
@@ -196,7 +196,7 @@ def test_a_list_of_duplicates_without_its_columns_is_named(tmp_path: Path) -> No
 @needs(METADATA)
 def test_the_official_list_leaves_32701_images_of_isic2020() -> None:
     folder = epath.Path(METADATA)
-    cases = read_sources([], [folder], [], [], TARGETS["melanoma"], with_images=False).cases
+    cases = read_sources(TARGETS["melanoma"], isic2020=[folder], with_images=False).cases
     dropped = drop_by_metadata(cases, read_duplicates(find_duplicates([folder])), None, seed=0)
     kept = cases.drop(index=dropped.index)
     assert (len(kept), kept["target"].sum(), (kept["target"] == 0).sum()) == (32_701, 581, 32_120)

@@ -18,7 +18,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_listed_image_that_is_absent_stays_in_the_table_with_a_warning(folder: Path) -> None:
     image = folder / "ISIC_2019_Training_Input" / "DRAWN_0000004.jpg"
     image.unlink()
-    cases, (warning,) = vars(read_sources([folder], [], [], [], MELANOMA)).values()
+    cases, (warning,) = read_sources(MELANOMA, isic2019=[folder])
     assert list(cases.loc[~cases["present"], "path"]) == [str(image)]
     truth = folder / "ISIC_2019_Training_GroundTruth.csv"
     assert f"{truth}, line 6: {image} is absent, the first of 1 of the 7" in warning
@@ -29,7 +29,7 @@ def test_an_image_that_is_in_no_list_is_named(folder: Path) -> None:
     (images / "B.jpg").touch()
     (images / "C.jpg").touch()
     (images / "ATTRIBUTION.txt").touch()
-    listing = read_sources([folder], [], [], [], MELANOMA)
+    listing = read_sources(MELANOMA, isic2019=[folder])
     (warning,) = listing.warnings
     assert f"{images / 'B.jpg'} is in no list, the first of 2" in warning
     assert len(listing.cases) == 7
@@ -43,19 +43,19 @@ def test_an_archive_without_any_of_its_images_is_refused(folder: Path, folder_st
     if not folder_stays:
         images.rmdir()
     with pytest.raises(TrainingError, match="line 2: .*0000000.jpg is absent, as is every other"):
-        read_sources([folder], [], [], [], MELANOMA)
+        read_sources(MELANOMA, isic2019=[folder])
 
 
 def test_without_images_no_file_is_looked_for(folder: Path) -> None:
     (folder / "ISIC_2019_Training_Input").rename(folder / "elsewhere")
-    listing = read_sources([folder], [], [], [], MELANOMA, with_images=False)
+    listing = read_sources(MELANOMA, isic2019=[folder], with_images=False)
     assert listing.cases["present"].all()
     assert not listing.warnings
 
 
 def test_sources_are_read_into_one_table(folder: Path, tmp_path: Path) -> None:
     folder2020 = write_isic2020(tmp_path / "isic2020", patients=8)
-    cases = read_sources([folder], [folder2020], [], [], MELANOMA).cases
+    cases = read_sources(MELANOMA, isic2019=[folder], isic2020=[folder2020]).cases
     assert cases["source"].value_counts().to_dict() == {"isic2020": 16, "isic2019": 7}
     assert list(cases.index) == list(range(23))
     assert not cases.drop(columns="age_approx").isna().any(axis=None)
@@ -63,12 +63,12 @@ def test_sources_are_read_into_one_table(folder: Path, tmp_path: Path) -> None:
 
 def test_one_name_in_two_archives_is_refused(folder: Path) -> None:
     with pytest.raises(TrainingError, match=r"already stands in .*\(7 names stand twice\)"):
-        read_sources([folder, folder], [], [], [], MELANOMA)
+        read_sources(MELANOMA, isic2019=[folder, folder])
 
 
 def test_no_source_at_all_is_refused() -> None:
     with pytest.raises(TrainingError, match="at least one --isic2019, --isic2020, --csv or"):
-        read_sources([], [], [], [], MELANOMA)
+        read_sources(MELANOMA)
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def write_list(folder: Path, *lines: str) -> Path:
 
 def test_a_plain_csv_finds_its_images_with_and_without_ending(images: Path) -> None:
     path = write_list(images, "target,image", "0,a", "1,b.JPG", "0,c.v2", "1,sub/d")
-    listing = read_sources([], [], [path], [], MELANOMA)
+    listing = read_sources(MELANOMA, csv=[path])
     assert list(listing.cases["image_name"]) == ["a", "b", "c.v2", "d"]
     assert all(Path(file).is_file() for file in listing.cases["path"])
     assert list(listing.cases["target"]) == [0, 1, 0, 1]
@@ -102,7 +102,7 @@ def test_a_plain_csv_is_read_from_its_own_folder(
 ) -> None:
     write_list(images, "image,target", "a,1", "b,0", "c.v2,0")
     monkeypatch.chdir(images)
-    listing = read_sources([], [], [Path("clinic.csv")], [], MELANOMA)
+    listing = read_sources(MELANOMA, csv=[Path("clinic.csv")])
     assert list(listing.cases["path"]) == ["a.jpg", "b.JPG", "c.v2.png"]
     assert not listing.warnings
 
@@ -111,7 +111,7 @@ def test_two_lists_may_share_a_folder(images: Path) -> None:
     one = write_list(images, "image,target", "a,1", "b,0")
     other = one.rename(images / "other.csv")
     one = write_list(images, "image,target", "c.v2,0")
-    assert not read_sources([], [], [one, other], [], MELANOMA).warnings
+    assert not read_sources(MELANOMA, csv=[one, other]).warnings
 
 
 def test_a_plain_csv_may_hold_all_columns_of_a_case(images: Path) -> None:
@@ -121,16 +121,14 @@ def test_a_plain_csv_may_hold_all_columns_of_a_case(images: Path) -> None:
         "a,1,ward,17,3,male,60,lateral torso,melanoma",
         "b,0,,,3,,,,unknown",
     )
-    first, second = read_sources([], [], [path], [], MELANOMA, with_images=False).cases.to_dict(
-        "records"
-    )
+    first, second = read_sources(MELANOMA, csv=[path], with_images=False).cases.to_dict("records")
     assert (first["source"], first["group"], first["anatom_site"]) == ("ward", "17", "torso")
     assert (second["source"], second["group"], second["diagnosis"]) == ("clinic", "3", "")
 
 
 def test_a_column_that_a_plain_csv_cannot_have_is_named(images: Path) -> None:
     path = write_list(images, "image,target,patient", "a,1,17", "b,0,17")
-    listing = read_sources([], [], [path], [], MELANOMA, with_images=False)
+    listing = read_sources(MELANOMA, csv=[path], with_images=False)
     (warning,) = listing.warnings
     assert f"{path}, line 1: column patient is not known" in warning
     assert "patient_id" in warning
@@ -160,16 +158,16 @@ def test_a_wrong_cell_of_a_plain_csv_is_named_with_its_line(
 ) -> None:
     path = write_list(images, *lines)
     with pytest.raises(TrainingError, match=f"clinic.csv.*{complaint}"):
-        read_sources([], [], [path], [], MELANOMA, with_images=False)
+        read_sources(MELANOMA, csv=[path], with_images=False)
 
 
 def test_a_diagnosis_must_agree_with_the_target_under_the_label_that_is_asked_for(
     images: Path,
 ) -> None:
     path = write_list(images, "image,target,diagnosis", "a,1,basal cell carcinoma", "b,1,")
-    assert read_sources([], [], [path], [], MALIGNANT, with_images=False).cases["target"].all()
+    assert read_sources(MALIGNANT, csv=[path], with_images=False).cases["target"].all()
     with pytest.raises(TrainingError, match="line 2: target '1' .*under the label 'melanoma'"):
-        read_sources([], [], [path], [], MELANOMA, with_images=False)
+        read_sources(MELANOMA, csv=[path], with_images=False)
 
 
 def test_a_source_that_is_not_known_is_described_by_its_name() -> None:

@@ -28,7 +28,7 @@ def folder(written: Path, tmp_path: Path) -> Path:
 
 
 def test_a_public_set_is_read_as_cases_without_guessing_at_its_codes(folder: Path) -> None:
-    listing = read_sources([], [], [], [folder], MELANOMA)
+    listing = read_sources(MELANOMA, kaggle=[folder])
     case = listing.cases.set_index("image_name").loc["DRAWNK_0000008"]
     assert (case["target"], case["age_approx"], case["group"]) == (1, 48.0, "melanoma-32x32:4")
     assert (case["sex"], case["anatom_site"], case["diagnosis"]) == ("", "", "")
@@ -63,7 +63,7 @@ def test_every_record_is_found_again_at_its_offset(folder: Path) -> None:
 def test_a_set_mixes_with_other_sources_in_one_table(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "clinic.csv"
     path.write_text("image,target\na,1\n")
-    cases = read_sources([], [], [path], [folder], MELANOMA, with_images=False).cases
+    cases = read_sources(MELANOMA, csv=[path], kaggle=[folder], with_images=False).cases
     assert Counter(cases["source"]) == {"melanoma-32x32": 24, "clinic": 1}
     assert not cases.drop(columns="age_approx").isna().any(axis=None)
 

@@ -42,7 +42,7 @@ def write_clinic(folder: Path) -> epath.Path:
 @pytest.fixture(scope="module")
 def clinic(tmp_path_factory: pytest.TempPathFactory) -> epath.Path:
     folder = tmp_path_factory.mktemp("clinic")
-    listing = read_sources([], [], [write_clinic(folder / "photos")], [], TARGETS["melanoma"])
+    listing = read_sources(TARGETS["melanoma"], csv=[write_clinic(folder / "photos")])
     build_folders(listing, [], [SETTINGS], epath.Path(folder / "built"))
     return epath.Path(folder / "built")
 

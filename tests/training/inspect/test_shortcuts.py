@@ -60,9 +60,7 @@ def test_what_cannot_be_measured_says_why(changes: dict[str, Any], reason: str) 
 
 @needs(METADATA)
 def test_sex_age_and_site_of_real_isic2020_score_what_is_known() -> None:
-    listing = read_sources(
-        [], [epath.Path(METADATA)], [], [], TARGETS["melanoma"], with_images=False
-    )
+    listing = read_sources(TARGETS["melanoma"], isic2020=[epath.Path(METADATA)], with_images=False)
     cases = listing.cases.assign(shard=assign_shards(listing.cases, 15, seed=0), width=0, height=0)
     people = measure_shortcuts(cases, folds=5)[0]
     assert people.auc.value == pytest.approx(0.66, abs=0.015)
