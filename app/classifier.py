@@ -10,10 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from app.admission import turn
-from processing.bundle import Bundle, BundleError, Manifest
-
-_SIGNATURE = "serve"
-_ORIENTATIONS = 8  # four quarter turns, and the same of the mirror image
+from processing.bundle import ORIENTATIONS, SIGNATURE, Bundle, Manifest, orient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,18 +48,13 @@ class Classifier:
         self._threshold = bundle.manifest.in_force.threshold
         self._outliers = bundle.manifest.outliers
         self._lock = threading.Lock()
-        size = bundle.manifest.input.size
-        try:
+
+        def load_and_run(images: NDArray[np.uint8]) -> NDArray[np.floating]:
             interpreter = Interpreter(str(bundle.model_path), num_threads=threads)
-            self._run = interpreter.get_signature_runner(_SIGNATURE)
-            self._classify_one(np.zeros((size, size, 3), np.uint8))
-        # ValueError, RuntimeError and KeyError: whatever the runtime makes of a graph that is not
-        # of the contract.
-        except (ValueError, RuntimeError, KeyError) as error:
-            raise BundleError(
-                f"{bundle.model_path} is not a graph that can be served: {error}"
-            ) from error
-        bundle.check_golden(lambda images: np.array([x.probability for x in self.classify(images)]))
+            self._run = interpreter.get_signature_runner(SIGNATURE)
+            return np.array([prediction.probability for prediction in self.classify(images)])
+
+        bundle.check_golden(load_and_run)
 
     def classify(self, images: NDArray[np.uint8], deadline: float = math.inf) -> list[Prediction]:
         """Predict for each of `images`: (N, S, S, 3) uint8, 0..255, RGB.
@@ -89,14 +81,10 @@ class Classifier:
             deadline: as for `classify`.
         """
         by_view = [first.by_view]
-        # The graph averages V of the eight, which are one of each 8 / V: itself, its mirror image,
-        # both upside down, all. Turns give the rest, and mirrored ones where it mirrors none.
-        for mirrored in (False, True) if len(first.by_view) == 1 else (False,):
-            for turns in range(max(1, _ORIENTATIONS // max(2, len(first.by_view)))):
-                if mirrored or turns:
-                    turned = np.rot90(image[:, ::-1] if mirrored else image, turns)
-                    turned = np.ascontiguousarray(turned)
-                    by_view.append(self._classify_one(turned, deadline).by_view)
+        # The graph has looked at V of the eight; see `processing.bundle.VIEWS`.
+        for k in range(1, ORIENTATIONS // len(first.by_view)):
+            (oriented,) = orient(image[np.newaxis], k)
+            by_view.append(self._classify_one(oriented, deadline).by_view)
         values = np.concatenate(by_view)
         return Range(float(values.min()), float(values.max()))
 

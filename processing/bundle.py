@@ -24,6 +24,11 @@ from processing.files import filling
 FORMAT_VERSION = 2  # format 1, which does not name its pixel path, is read, too
 MANIFEST, MODEL, GOLDEN, CARD = "manifest.json", "model.tflite", "golden.npz", "MODEL_CARD.md"
 FILES = (MODEL, GOLDEN, CARD)
+SIGNATURE = "serve"  # the graph's only one
+ORIENTATIONS = 8  # four quarter turns, and the same of the mirror image
+# Which orientations a graph averages: the photo, its mirror image, both upside down, all. With V
+# views, those of `orient(images, k)` for k < ORIENTATIONS / V are all eight, each once.
+VIEWS = {1: (0,), 2: (0, 4), 4: (0, 2, 4, 6), 8: tuple(range(ORIENTATIONS))}
 # A probability further than this from its golden value means another model or a broken runtime.
 GOLDEN_TOLERANCE = 1e-3
 
@@ -174,19 +179,32 @@ class Bundle:
         """Compare what the graph gives for its golden images with what it gave when exported.
 
         Args:
-            answer: runs the graph: images (N, S, S, 3) -> probabilities (N,).
+            answer: loads and runs the graph: images (N, S, S, 3) -> probabilities (N,).
 
         Raises:
-            BundleError: they differ by more than `GOLDEN_TOLERANCE`.
+            BundleError: the graph cannot be run, or they differ by more than `GOLDEN_TOLERANCE`.
         """
         images, expected = self.read_golden()
-        difference = float(np.abs(answer(images) - expected).max())
+        try:
+            answers = answer(images)
+        # What LiteRT raises for a graph with another signature, input or output.
+        except (ValueError, RuntimeError, KeyError) as error:
+            raise BundleError(
+                f"{self.model_path} is not a graph that can be served: {error}. Export it again."
+            ) from error
+        difference = float(np.abs(answers - expected).max())
         if not difference <= GOLDEN_TOLERANCE:  # written so that NaN fails too
             raise BundleError(
                 f"{self.path} answers its golden images with a difference of {difference:.2g} in "
                 f"probability; {GOLDEN_TOLERANCE:g} is allowed. The model or the runtime is not "
                 "the one that was exported: export it again."
             )
+
+
+def orient(images: NDArray[np.uint8], k: int) -> NDArray[np.uint8]:
+    """Bring squares (N, S, S, 3) into orientation `k`, 0..7: mirrored from 4 on, then turned."""
+    turned = np.rot90(images[:, :, ::-1] if k >= 4 else images, k % 4, axes=(1, 2))
+    return np.ascontiguousarray(turned)
 
 
 def parse_manifest(data: bytes, where: object) -> Manifest:

@@ -15,15 +15,12 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from processing.bundle import GOLDEN_TOLERANCE
+from processing.bundle import GOLDEN_TOLERANCE, SIGNATURE, VIEWS
 from training.errors import TrainingError
 from training.serving.outliers import Normal
 from training.train.predict import orient, turn_back
 
-SIGNATURE = "serve"
 Precision = Literal["float32", "float16", "int8"]
-# Which of the eight orientations are averaged: the photo, its mirror image, both upside down, all.
-VIEWS = {1: (0,), 2: (0, 4), 4: (0, 2, 4, 6), 8: tuple(range(8))}
 # Where the network still tells how a picture looks, be it a lesion or not. Its last features keep
 # what tells melanoma from nevi, and photos of anything fall among them (docs/experiments.md).
 _EMBEDDED_STAGES = ("block6", "block7")
@@ -58,7 +55,7 @@ class ServingGraph:
 
         Args:
             models: each (B, S, S, 3) float, 0..255 -> logit (B, 1).
-            views: how many orientations of a photo are averaged, one of `VIEWS`.
+            views: how many orientations of a photo are averaged, a key of `VIEWS`.
             slope, intercept: of the calibration of the mean logit.
             normal: what the distance is measured from; None: no distance.
         """

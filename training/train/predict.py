@@ -8,16 +8,15 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from processing.bundle import ORIENTATIONS
 from training.data.batches import choose_records, decode_records
 from training.data.folder import Data
 from training.data.tfrecords import parse_example
 from training.errors import TrainingError
 
-ORIENTATIONS = 8  # four quarter turns, and the same of the mirror image
-
 
 def orient(images: tf.Tensor, k: int) -> tf.Tensor:
-    """Images (B, S, S, C) in orientation k, 0..7: mirrored from 4 on, then turned; 0 as it was."""
+    """`processing.bundle.orient` on a tensor (B, S, S, C)."""
     return tf.image.rot90(tf.reverse(images, [2]) if k >= 4 else images, k % 4)
 
 

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from app.classifier import Classifier
-from processing.bundle import MODEL, Bundle, BundleError
+from processing.bundle import MODEL, VIEWS, Bundle, BundleError, orient
 from processing.drawing import draw_lesion
 from tests.bundles import repack
 from training.errors import TrainingError
-from training.serving.graph import VIEWS, ServingGraph, run_litert
+from training.serving.graph import ServingGraph, run_litert
 from training.serving.outliers import Normal, measure_distance
 
 IMAGES = np.stack([draw_lesion(seed, 64, irregular=seed % 2 == 0) for seed in range(8)])
@@ -21,15 +21,11 @@ def models(whole_run: Path) -> list[keras.Model]:
     return [keras.models.load_model(whole_run / f"fold{k}" / "model.keras") for k in (0, 1)]
 
 
-def oriented(images: np.ndarray, k: int) -> np.ndarray:
-    return np.rot90(images[:, :, ::-1] if k >= 4 else images, k % 4, axes=(1, 2))
-
-
 @pytest.mark.parametrize("views", [1, 4])
 def test_folds_and_views_are_averaged(models: list[keras.Model], views: int) -> None:
     expected = np.mean(
         [
-            model.predict(oriented(IMAGES, k).astype(np.float32), verbose=0)[:, 0]
+            model.predict(orient(IMAGES, k).astype(np.float32), verbose=0)[:, 0]
             for model in models
             for k in VIEWS[views]
         ],
@@ -43,7 +39,7 @@ def test_folds_and_views_are_averaged(models: list[keras.Model], views: int) -> 
     assert by_view.shape == (len(IMAGES), views)
     logits = 2 * (np.log(by_view / (1 - by_view)) + 1)
     assert logits.mean(axis=1) == pytest.approx(expected, abs=1e-3)
-    alone = graph.serve(np.ascontiguousarray(oriented(IMAGES, VIEWS[views][-1])))["by_view"].numpy()
+    alone = graph.serve(orient(IMAGES, VIEWS[views][-1]))["by_view"].numpy()
     assert alone[:, 0] == pytest.approx(by_view[:, -1], abs=1e-4)
 
 
@@ -68,8 +64,8 @@ def test_the_map_of_eight_views_turns_with_the_photo(models: list[keras.Model]) 
     graph = ServingGraph(models[:1], 8)
     for k in (1, 4, 7):
         there = graph.serve(IMAGES)["cam"].numpy()[..., None]
-        here = graph.serve(np.ascontiguousarray(oriented(IMAGES, k)))["cam"].numpy()[..., None]
-        assert here == pytest.approx(oriented(there, k), abs=1e-3)
+        here = graph.serve(orient(IMAGES, k))["cam"].numpy()[..., None]
+        assert here == pytest.approx(orient(there, k), abs=1e-3)
 
 
 def test_the_distance_in_the_graph_is_that_of_its_embedding(models: list[keras.Model]) -> None:
