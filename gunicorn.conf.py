@@ -28,7 +28,7 @@ graceful_timeout = 25
 if Path("/dev/shm").is_dir():  # nosec B108
     worker_tmp_dir = "/dev/shm"  # nosec B108
 control_socket_disable = True
-_METRICS = "PROMETHEUS_MULTIPROC_DIR"
+_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def on_starting(server: Any) -> None:
@@ -41,7 +41,7 @@ def on_starting(server: Any) -> None:
     for address in server.cfg.address:
         if not inherited and isinstance(address, tuple):  # no Unix socket or file descriptor
             _check_free(*address)
-    os.environ[_METRICS] = tempfile.mkdtemp(prefix="melanoma-metrics-")
+    os.environ[_FOLDER_VARIABLE] = tempfile.mkdtemp(prefix="melanoma-metrics-")
 
 
 def _check_free(host: str, port: int) -> None:
@@ -69,7 +69,7 @@ def child_exit(_server: object, worker: Any) -> None:
 
 def on_exit(_server: object) -> None:
     """Remove the folder of metrics."""
-    shutil.rmtree(os.environ[_METRICS], ignore_errors=True)
+    shutil.rmtree(os.environ[_FOLDER_VARIABLE], ignore_errors=True)
 
 
 # No preload_app: each worker has to load its model after the fork.

@@ -1,5 +1,5 @@
 """The WSGI entry point: `gunicorn wsgi:app`, `flask --app wsgi run`."""
 
-from app.__init__ import create_app
+from app import create_app
 
 app = create_app()

@@ -15,7 +15,7 @@ from app.quality import Fault, find_faults
 from processing.image import read_square
 
 Reason = Literal[Fault, "not_a_lesion"]
-Label = Literal["malignant", "benign"]
+Verdict = Literal["malignant", "benign"]
 
 # A large PNG takes 150 MB and more while it is decoded, and a small host has 512: one at a time.
 _decoding = threading.Lock()
@@ -28,7 +28,7 @@ class Answer:
     square: NDArray[np.uint8]  # (S, S, 3), what the model saw
     reasons: tuple[Reason, ...] = ()  # why the photo cannot be judged
     probability: float | None = None  # None where the model was not run
-    label: Label | None = None
+    label: Verdict | None = None
     stability: Range | None = None  # over the photo's orientations; None where not asked for
     uncertain: bool = False  # some orientations reach the threshold and others don't
     cam: NDArray[np.float32] | None = None  # (h, w), what each location adds to the logit

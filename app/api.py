@@ -1,12 +1,16 @@
-"""The shapes of the API's answers, of which its description in OpenAPI is made."""
+"""The API's answers: their shapes, from which OpenAPI's description is made, and their contents."""
 
+import base64
 from typing import Annotated
 
+from flask import request
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.answer import Label, Reason
-from processing.bundle import Estimate, Probability
-from processing.bundle import Label as LabelMeaning
+from app.answer import Answer, Reason, Verdict
+from app.heatmap import draw_heatmap
+from processing.bundle import Estimate, Label, Manifest, Probability
+
+_HTML, _JSON, _PROBLEM = "text/html", "application/json", "application/problem+json"
 
 
 class _Shape(BaseModel):
@@ -35,7 +39,7 @@ class ImageAnswer(_Shape):
 
     name: str = Field(description="Of the file as it was sent, without folders.")
     assessable: bool = Field(description="Whether the photo can be judged; else see `reasons`.")
-    label: Label | None
+    label: Verdict | None
     probability: Probability | None = Field(description="Calibrated, that the label is malignant.")
     threshold: Probability = Field(description="From which probability on it is malignant.")
     stability: Stability | None = Field(description="Where it was asked for.")
@@ -56,11 +60,14 @@ class ImageProblem(_Shape):
     error: Problem
 
 
+Entry = ImageAnswer | ImageProblem
+
+
 class ModelFacts(_Shape):
     """The model that answered."""
 
     version: str = Field(description="SHA-256 of its files.")
-    label: LabelMeaning
+    label: Label
     threshold: Probability
     sensitivity: Estimate
     specificity: Estimate
@@ -70,5 +77,44 @@ class ModelFacts(_Shape):
 class Answers(_Shape):
     """What `POST /predict` answers."""
 
-    images: list[ImageAnswer | ImageProblem] = Field(description="In the order sent.")
+    images: list[Entry] = Field(description="In the order sent.")
     model: ModelFacts
+
+
+def wants_json() -> bool:
+    """Whether the client prefers JSON; who states no preference gets the page."""
+    return request.accept_mimetypes.best_match([_HTML, _JSON, _PROBLEM], _HTML) != _HTML
+
+
+def describe_answer(name: str, answer: Answer, manifest: Manifest) -> ImageAnswer:
+    """What the API says of one photo."""
+    heatmap = None if answer.cam is None else draw_heatmap(answer.cam, manifest.input.size)
+    return ImageAnswer(
+        name=name,
+        assessable=answer.assessable,
+        label=answer.label,
+        probability=answer.probability if answer.assessable else None,
+        threshold=manifest.in_force.threshold,
+        stability=Stability(**answer.stability._asdict()) if answer.stability else None,
+        uncertain=answer.uncertain,
+        heatmap=heatmap and build_data_uri("image/png", heatmap),
+        reasons=list(answer.reasons),
+    )
+
+
+def describe_model(manifest: Manifest) -> ModelFacts:
+    """What the API says of the model that answered."""
+    point = manifest.in_force
+    return ModelFacts(
+        version=manifest.version,
+        label=manifest.label,
+        threshold=point.threshold,
+        sensitivity=point.sensitivity,
+        specificity=point.specificity,
+        measured_on=point.measured_on,
+    )
+
+
+def build_data_uri(media_type: str, content: bytes) -> str:
+    """The content of a file as an address that holds it whole."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"

@@ -11,11 +11,11 @@ from flask_limiter.errors import RateLimitExceeded
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
 from app.admission import BusyError
-from app.api import Problem
+from app.api import Problem, wants_json
 from app.languages import translate
 from app.limits import seconds_to_wait
 from app.logs import log_event
-from app.page import render_page, wants_json
+from app.page import render_page
 from app.service import ModelUnavailableError
 from app.uploads import (
     NoImageError,

@@ -25,7 +25,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from config.settings import Settings
 from processing.bundle import Manifest
 
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25)
 _SCORES = tuple(i / 20 for i in range(1, 21))
 
@@ -106,7 +106,7 @@ def show_metrics() -> Response:
     if not hmac.compare_digest(sent, f"Bearer {token}".encode()):
         abort(401)
     registry = REGISTRY
-    if FOLDER in os.environ:
+    if _FOLDER_VARIABLE in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

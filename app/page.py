@@ -1,33 +1,20 @@
-"""How answers look: as JSON for programs, and as the one page for people."""
+"""The page: its contents, and how numbers and texts are written there."""
 
-import base64
 import io
 from typing import Any
 
 import numpy as np
 from babel import Locale
 from babel.numbers import format_percent as format_in
-from flask import current_app, render_template, request
+from flask import current_app, render_template
 from flask_babel import get_locale, gettext
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.answer import Answer
-from app.api import ImageAnswer, ImageProblem, ModelFacts, Stability
-from app.heatmap import draw_heatmap
+from app.api import build_data_uri
 from app.uploads import FIELD, MAX_IMAGES
-from processing.bundle import Manifest
-
-_HTML, _JSON, _PROBLEM = "text/html", "application/json", "application/problem+json"
-
-Entry = ImageAnswer | ImageProblem
-
-
-def wants_json() -> bool:
-    """Whether the client prefers JSON; who states no preference gets the page."""
-    return request.accept_mimetypes.best_match([_HTML, _JSON, _PROBLEM], _HTML) != _HTML
 
 
 def render_page(**context: Any) -> str:
@@ -35,35 +22,6 @@ def render_page(**context: Any) -> str:
     limits = {"field": FIELD, "max_images": MAX_IMAGES}
     max_bytes: int = current_app.config["MAX_CONTENT_LENGTH"]
     return render_template("index.html", max_bytes=max_bytes, **limits, **context)
-
-
-def describe_answer(name: str, answer: Answer, manifest: Manifest) -> ImageAnswer:
-    """What the API says of one photo."""
-    heatmap = None if answer.cam is None else draw_heatmap(answer.cam, manifest.input.size)
-    return ImageAnswer(
-        name=name,
-        assessable=answer.assessable,
-        label=answer.label,
-        probability=answer.probability if answer.assessable else None,
-        threshold=manifest.in_force.threshold,
-        stability=Stability(**answer.stability._asdict()) if answer.stability else None,
-        uncertain=answer.uncertain,
-        heatmap=heatmap and _data_uri("image/png", heatmap),
-        reasons=list(answer.reasons),
-    )
-
-
-def describe_model(manifest: Manifest) -> ModelFacts:
-    """What the API says of the model that answered."""
-    point = manifest.in_force
-    return ModelFacts(
-        version=manifest.version,
-        label=manifest.label,
-        threshold=point.threshold,
-        sensitivity=point.sensitivity,
-        specificity=point.specificity,
-        measured_on=point.measured_on,
-    )
 
 
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
@@ -87,7 +45,7 @@ def photo_uri(square: NDArray[np.uint8]) -> str:
     """The square that the model saw, as the source of an `<img>`."""
     file = io.BytesIO()
     Image.fromarray(square).save(file, "JPEG", quality=90)
-    return _data_uri("image/jpeg", file.getvalue())
+    return build_data_uri("image/jpeg", file.getvalue())
 
 
 def format_percent(proportion: float) -> str:
@@ -115,10 +73,6 @@ def as_sentence(phrase: str) -> str:
     """A phrase of the manifest, translated where it can be, with a capital and a full stop."""
     said = gettext(phrase)
     return said[:1].upper() + said[1:].removesuffix(".") + "."
-
-
-def _data_uri(media_type: str, content: bytes) -> str:
-    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
 
 
 FILTERS = {

@@ -15,20 +15,12 @@ from flask import (
 
 from app.admission import BusyError, Queue
 from app.answer import Answer, answer_photo
-from app.api import Answers, ImageProblem
+from app.api import Answers, Entry, ImageProblem, describe_answer, describe_model, wants_json
 from app.errors import describe_problem
 from app.logs import log_event
 from app.metrics import count_photo, stage
 from app.openapi import describe_api
-from app.page import (
-    Entry,
-    describe_answer,
-    describe_model,
-    photo_uri,
-    render_card,
-    render_page,
-    wants_json,
-)
+from app.page import photo_uri, render_card, render_page
 from app.service import ModelInService, ModelUnavailableError
 from app.uploads import Photo, read_photos, read_stability
 from processing.bundle import Manifest

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.__init__ import create_app
+from app import create_app
 from app.service import EMBEDDED_BUNDLE
 from config.settings import Settings
 from processing.bundle import read_bundle
