@@ -80,6 +80,6 @@ def _count_models_loaded(log: Path) -> int:
 def _is_ready(url: str) -> bool:
     try:
         with urllib.request.urlopen(f"{url}/readyz") as response:
-            return response.status == 200
+            return bool(response.status == 200)
     except OSError:
         return False

@@ -3,9 +3,14 @@
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.app.fixture_types import OpenPage, Post
 
 BROWSERS = ("chromium", "google-chrome", "chromium-browser")
 ARGUMENTS = (
@@ -24,7 +29,7 @@ ANSWER = re.compile("Suspicious for|No sign of")
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser() -> Iterator[Browser]:
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
         message = f"none of {', '.join(BROWSERS)} is installed; `make browser` does"
@@ -36,11 +41,11 @@ def browser():
 
 
 @pytest.fixture
-def open_page(browser, server):
+def open_page(browser: Browser, server: str) -> Iterator[OpenPage]:
     """Open the page; the test fails if it asked another host or the browser complained."""
     contexts, requests, complaints = [], [], []
 
-    def open_(**options):
+    def open_(**options: Any) -> Page:
         contexts.append(browser.new_context(**options))
         page = contexts[-1].new_page()
         page.on("request", lambda request: requests.append(request.url))
@@ -56,21 +61,21 @@ def open_page(browser, server):
     assert [text for text in complaints if not MEANT.match(text)] == []
 
 
-def choose(page, *files):
+def choose(page: Page, *files: Path) -> None:
     page.locator("#photos").set_input_files(list(files))
 
 
-def send(page, *files):
+def send(page: Page, *files: Path) -> None:
     choose(page, *files)
     page.locator("#send").click()
 
 
-def expect_answer(page, post, photo):
+def expect_answer(page: Page, post: Post, photo: bytes) -> None:
     """The same as the API: label, probability to the digits shown, picture and overlay."""
-    (image,) = post(photo).json["images"]
+    (image,) = post(photo).get_json()["images"]
     answer = page.locator("#result .answer")
     expect(answer).to_have_attribute("data-label", image["label"])
-    shown = float(answer.get_attribute("data-probability"))
+    shown = float(answer.get_attribute("data-probability") or "nan")
     assert shown == pytest.approx(image["probability"], abs=1e-6)
     expect(answer.locator("h2")).to_have_text(ANSWER)
     expect(answer.locator(".score")).to_contain_text("%")

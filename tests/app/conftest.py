@@ -1,19 +1,26 @@
 import gzip
 import io
 import threading
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from flask.testing import FlaskClient
+from numpy.typing import NDArray
 from PIL import Image
+from werkzeug.test import TestResponse
 
 from app import create_app
 from app.service import EMBEDDED_BUNDLE
 from config.settings import Settings
-from processing.bundle import read_bundle
+from processing.bundle import Bundle, read_bundle
 from processing.drawing import draw_lesion, draw_photo
 from tests.app.browser import browser as browser
 from tests.app.browser import open_page as open_page
+from tests.app.fixture_types import MakeBundle, MakeClient, Post, StartServer, WaitUntil
 from tests.bundles import repack
 from tests.forms import JSON
 from tests.gunicorn_server import wait
@@ -22,13 +29,13 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def wait_until():
+def wait_until() -> WaitUntil:
     """A function that waits until `condition()` is true."""
     return wait
 
 
 @pytest.fixture(autouse=True)
-def _own_settings(monkeypatch, tmp_path, served):
+def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, served: Bundle) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("MODEL_CACHE", str(tmp_path / "cache"))
@@ -36,12 +43,12 @@ def _own_settings(monkeypatch, tmp_path, served):
 
 
 @pytest.fixture
-def make_client():
+def make_client() -> Iterator[MakeClient]:
     """A client of a new app; `ready=False` does not wait for its model."""
 
     services = []
 
-    def make(ready=True, **settings):
+    def make(ready: bool = True, **settings: Any) -> FlaskClient:
         client = create_app(Settings(**settings)).test_client()
         services.append(client.application.extensions["model_in_service"])
         if ready:
@@ -54,15 +61,15 @@ def make_client():
 
 
 @pytest.fixture
-def client(make_client):
+def client(make_client: MakeClient) -> FlaskClient:
     return make_client()
 
 
 @pytest.fixture
-def post(client):
+def post(client: FlaskClient) -> Post:
     """Send files to /predict, by default asking for JSON."""
 
-    def send(*files, headers=JSON):
+    def send(*files: bytes, headers: Mapping[str, str] = JSON) -> TestResponse:
         parts = [(io.BytesIO(content), f"photo{i}.jpg") for i, content in enumerate(files)]
         return client.post("/predict", data={"image": parts}, headers=headers)
 
@@ -70,64 +77,66 @@ def post(client):
 
 
 @pytest.fixture(scope="session")
-def embedded():
+def embedded() -> Bundle:
     return read_bundle(EMBEDDED_BUNDLE)
 
 
 @pytest.fixture(scope="session")
-def served(embedded, tmp_path_factory):
+def served(embedded: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The embedded model, but for its check for photos of no lesion: drawn lesions are none."""
     return repack(embedded, tmp_path_factory.mktemp("bundles") / "served", outliers=None)
 
 
-def encode(pixels, kind="JPEG", **options):
+def encode(pixels: NDArray[np.uint8], kind: str = "JPEG", **options: Any) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, kind, **options)
     return file.getvalue()
 
 
 @pytest.fixture(scope="session")
-def photo():
+def photo() -> bytes:
     """A drawn lesion as a JPEG of a usual size."""
     return encode(draw_photo(1, 640, irregular=True), quality=92)
 
 
 @pytest.fixture
-def photo_file(photo, tmp_path):
+def photo_file(photo: bytes, tmp_path: Path) -> Path:
     path = tmp_path / "photo.jpg"
     path.write_bytes(photo)
     return path
 
 
 @pytest.fixture(scope="session")
-def small_photo():
+def small_photo() -> bytes:
     """Too small for any model of more than 46 px."""
     return encode(draw_lesion(2, 22))
 
 
 @pytest.fixture
-def make_bundle(served, tmp_path):
+def make_bundle(served: Bundle, tmp_path: Path) -> MakeBundle:
     """`served` with other files or another description, and right hashes."""
 
-    def make(name="bundle", files=None, **changes):
+    def make(
+        name: str = "bundle", files: Mapping[str, bytes] | None = None, **changes: object
+    ) -> Bundle:
         return repack(served, tmp_path / name, files, **changes)
 
     return make
 
 
 @pytest.fixture(scope="session")
-def server(start_server, served):
+def server(start_server: StartServer, served: Bundle) -> str:
     """One server for all tests that only ask it."""
     return start_server(MODEL_URI=str(served.path))
 
 
 @pytest.fixture
-def sink():
+def sink() -> Iterator[tuple[str, list[bytes]]]:
     """A Sentry server that keeps what it is sent."""
     received = []
 
     class Sink(BaseHTTPRequestHandler):
-        def do_POST(self):
+        def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
@@ -136,7 +145,7 @@ def sink():
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def log_message(self, *_):
+        def log_message(self, *_: object) -> None:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Sink) as server:

@@ -6,14 +6,16 @@ those that the documents show to its subfolder `documents`.
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from app.examples import FOLDER as EXAMPLES
+from tests.app.fixture_types import OpenPage, StartServer
 
-PLACES = {
+PLACES: dict[str, dict[str, Any]] = {
     "desk": {"viewport": {"width": 1100, "height": 800}},
     "dark": {"color_scheme": "dark", "viewport": {"width": 800, "height": 800}},
     "phone": {"locale": "de-DE", "viewport": {"width": 360, "height": 740}},
@@ -28,12 +30,12 @@ SHOWN = {
 
 
 @pytest.fixture(scope="module")
-def server(start_server):
+def server(start_server: StartServer) -> str:
     """The app as `make run` starts it, with its check for photos of no lesion."""
     return start_server()
 
 
-def reach(page, server, state, small_photo, tmp_path):
+def reach(page: Page, server: str, state: str, small_photo: bytes, tmp_path: Path) -> None:
     """Bring the page into a state."""
     if state in ("model", "docs", "missing"):
         page.goto(f"{server}/{state}")
@@ -57,21 +59,27 @@ def reach(page, server, state, small_photo, tmp_path):
         expect(page.locator("#progress")).to_be_hidden()
 
 
-def take_pictures(page, folder, state, place):
+def take_pictures(page: Page, folder: Path, state: str, place: str) -> None:
     """Write the whole page and, where the documents show the state, that part of it."""
-    quality = {"type": "jpeg", "quality": 80, "full_page": True}
+    quality: dict[str, Any] = {"type": "jpeg", "quality": 80, "full_page": True}
     page.screenshot(path=folder / f"{state}-{place}.jpg", **quality)
     if (state, place) in SHOWN:
         page.evaluate("scrollTo(0, 0)")
         box = page.locator(SHOWN[state, place]).first.bounding_box()
-        size = {"width": page.viewport_size["width"], "height": box["y"] + box["height"] + 24}
+        assert box
+        assert page.viewport_size
+        width, height = page.viewport_size["width"], box["y"] + box["height"] + 24
         path = folder / "documents" / f"{state}-{place}.jpg"
-        page.screenshot(path=path, clip={"x": 0, "y": 0, **size}, **quality)
+        page.screenshot(
+            path=path, clip={"x": 0, "y": 0, "width": width, "height": height}, **quality
+        )
 
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("place", PLACES)
-def test_axe_finds_nothing(open_page, server, state, place, small_photo, tmp_path):
+def test_axe_finds_nothing(
+    open_page: OpenPage, server: str, state: str, place: str, small_photo: bytes, tmp_path: Path
+) -> None:
     page = open_page(**PLACES[place])
     reach(page, server, state, small_photo, tmp_path)
     if folder := os.environ.get("SCREENSHOTS"):

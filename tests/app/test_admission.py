@@ -2,13 +2,18 @@ import threading
 import time
 from contextlib import ExitStack
 
+import numpy as np
 import pytest
+from flask.testing import FlaskClient
+from numpy.typing import NDArray
 
 from app import admission
 from app.admission import BusyError, Queue, turn
+from app.classifier import Prediction
+from tests.app.fixture_types import Post
 
 
-def test_a_full_queue_refuses_and_a_free_place_lets_in():
+def test_a_full_queue_refuses_and_a_free_place_lets_in() -> None:
     queue = Queue(places=2)
     with ExitStack() as held:
         held.enter_context(queue.place())
@@ -19,24 +24,26 @@ def test_a_full_queue_refuses_and_a_free_place_lets_in():
         pass
 
 
-def test_predict_answers_503_at_once_when_the_queue_is_full(client, post, photo):
+def test_predict_answers_503_at_once_when_the_queue_is_full(
+    client: FlaskClient, post: Post, photo: bytes
+) -> None:
     queue = client.application.extensions["queue"]
     with ExitStack() as held:
         for _ in range(8):
             held.enter_context(queue.place())
         answer = post(photo)
         assert answer.status_code == 503
-        assert answer.json["type"] == "/problems/busy"
+        assert answer.get_json()["type"] == "/problems/busy"
         assert int(answer.headers["Retry-After"]) > 0
     assert post(photo).status_code == 200
 
 
-def test_a_refused_photo_gives_its_place_back(post):
+def test_a_refused_photo_gives_its_place_back(post: Post) -> None:
     for _ in range(20):
         assert post(b"no image").status_code == 415
 
 
-def test_who_waits_for_a_turn_waits_until_the_deadline():
+def test_who_waits_for_a_turn_waits_until_the_deadline() -> None:
     lock = threading.Lock()
     with lock, pytest.raises(BusyError), turn(lock, time.monotonic() + 0.05):
         pass
@@ -45,24 +52,28 @@ def test_who_waits_for_a_turn_waits_until_the_deadline():
     assert not lock.locked()
 
 
-def test_what_the_time_did_not_suffice_for_is_told(post, photo, monkeypatch):
+def test_what_the_time_did_not_suffice_for_is_told(
+    post: Post, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     late = -1.0
     monkeypatch.setattr(admission, "ANSWER_SECONDS", late)
     answer = post(photo, photo)
-    assert (answer.status_code, answer.json["type"]) == (503, "/problems/busy")
+    assert (answer.status_code, answer.get_json()["type"]) == (503, "/problems/busy")
 
 
-def test_of_several_photos_those_answered_in_time_are_kept(client, post, photo, monkeypatch):
+def test_of_several_photos_those_answered_in_time_are_kept(
+    client: FlaskClient, post: Post, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     classifier = client.application.extensions["model_in_service"].classifier
     classify = classifier.classify
 
-    def classify_slowly(images, deadline):
-        predictions = classify(images, deadline)
+    def classify_slowly(images: NDArray[np.uint8], deadline: float) -> list[Prediction]:
+        predictions: list[Prediction] = classify(images, deadline)
         time.sleep(max(0, deadline - time.monotonic()))
         return predictions
 
     monkeypatch.setattr(classifier, "classify", classify_slowly)
     monkeypatch.setattr(admission, "ANSWER_SECONDS", 1)
-    first, second = post(photo, photo).json["images"]
+    first, second = post(photo, photo).get_json()["images"]
     assert first["assessable"]
     assert second["error"]["type"] == "/problems/busy"

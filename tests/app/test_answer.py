@@ -6,15 +6,19 @@ from PIL import Image
 
 from app.answer import answer_photo
 from app.classifier import Classifier
+from processing.bundle import Bundle, PixelPath
 from processing.image import PIXEL_PATHS, ImageError, read_square
+from tests.app.fixture_types import MakeBundle
 
 
 @pytest.fixture
-def classifier(served):
+def classifier(served: Bundle) -> Classifier:
     return Classifier(served, threads=1)
 
 
-def test_a_photo_is_judged_by_the_square_that_training_cut_too(classifier, photo):
+def test_a_photo_is_judged_by_the_square_that_training_cut_too(
+    classifier: Classifier, photo: bytes
+) -> None:
     wanted = classifier.manifest.input
     square = read_square(photo, **wanted.model_dump())
     answer = answer_photo(photo, classifier)
@@ -25,7 +29,9 @@ def test_a_photo_is_judged_by_the_square_that_training_cut_too(classifier, photo
 
 
 @pytest.mark.parametrize("pixel_path", PIXEL_PATHS)
-def test_a_photo_takes_the_pixel_path_of_its_model(make_bundle, photo, pixel_path):
+def test_a_photo_takes_the_pixel_path_of_its_model(
+    make_bundle: MakeBundle, photo: bytes, pixel_path: PixelPath
+) -> None:
     changes = {"pixel_path": pixel_path, "crop_fraction": 0.6}
     wanted = make_bundle("any").manifest.input.model_copy(update=changes)
     squares = {
@@ -40,7 +46,7 @@ def test_a_photo_takes_the_pixel_path_of_its_model(make_bundle, photo, pixel_pat
         assert same == (path == pixel_path)
 
 
-def test_half_of_the_models_size_is_enough_and_less_is_not(make_bundle):
+def test_half_of_the_models_size_is_enough_and_less_is_not(make_bundle: MakeBundle) -> None:
     manifest_input = {"size": make_bundle("size").manifest.input.size, "crop_fraction": 0.5}
     classifier = Classifier(make_bundle(input=manifest_input), threads=1)
     enough = classifier.manifest.input.size  # half of it is cut
@@ -50,6 +56,6 @@ def test_half_of_the_models_size_is_enough_and_less_is_not(make_bundle):
         assert answer_photo(file.getvalue(), classifier).assessable is assessable
 
 
-def test_what_is_no_photo_is_refused(classifier):
+def test_what_is_no_photo_is_refused(classifier: Classifier) -> None:
     with pytest.raises(ImageError):
         answer_photo(b"no image", classifier)

@@ -2,54 +2,58 @@ import json
 import re
 
 import pytest
+from flask.testing import FlaskClient
 
 from app.api import Answers, Problem
+from tests.app.fixture_types import MakeClient, Post
 
 JSON = {"Accept": "application/json"}
 
 
-def test_the_answer_is_of_the_described_shape(post, photo, small_photo):
+def test_the_answer_is_of_the_described_shape(post: Post, photo: bytes, small_photo: bytes) -> None:
     for answer in (post(photo), post(photo, small_photo, b"no image")):
         assert Answers.model_validate_json(answer.data).images
 
 
-def test_each_route_is_described(client):
-    described = client.get("/openapi.json").json["paths"]
+def test_each_route_is_described(client: FlaskClient) -> None:
+    described = client.get("/openapi.json").get_json()["paths"]
     routes = {
         rule.rule for rule in client.application.url_map.iter_rules() if rule.endpoint != "static"
     }
     assert routes - set(described) == {"/", "/docs", "/openapi.json", "/metrics"}
 
 
-def test_each_problem_type_that_is_given_is_described(client, post):
+def test_each_problem_type_that_is_given_is_described(client: FlaskClient, post: Post) -> None:
     described = json.dumps(client.get("/openapi.json").json)
     answer = post(b"no image")
-    assert answer.json["type"] in described
+    assert answer.get_json()["type"] in described
 
 
-def test_every_reference_of_the_description_leads_somewhere(client):
-    api = client.get("/openapi.json").json
+def test_every_reference_of_the_description_leads_somewhere(client: FlaskClient) -> None:
+    api = client.get("/openapi.json").get_json()
     for reference in re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(api)):
         place = api
         for step in reference.split("/"):
             place = place[step]
 
 
-def test_the_docs_show_every_path_and_how_to_call_it(client):
+def test_the_docs_show_every_path_and_how_to_call_it(client: FlaskClient) -> None:
     page = client.get("/docs").text
-    for path in client.get("/openapi.json").json["paths"]:
+    for path in client.get("/openapi.json").get_json()["paths"]:
         assert path in page
     assert "curl -F image=@photo.jpg" in page
     assert "requests.post(" in page
 
 
 @pytest.mark.parametrize("path", ["/", "/model", "/healthz", "/nothing", "/static/style.css"])
-def test_every_answer_names_its_request(client, path):
+def test_every_answer_names_its_request(client: FlaskClient, path: str) -> None:
     with client.get(path) as answer:
         assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["X-Request-ID"])
 
 
-def test_the_routers_name_for_a_request_is_kept_and_a_forged_one_is_not(client, post, caplog):
+def test_the_routers_name_for_a_request_is_kept_and_a_forged_one_is_not(
+    client: FlaskClient, post: Post, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO", "app")
     answer = client.post("/predict", headers={**JSON, "X-Request-ID": "abc-12345"})
     assert answer.headers["X-Request-ID"] == "abc-12345"
@@ -60,7 +64,7 @@ def test_the_routers_name_for_a_request_is_kept_and_a_forged_one_is_not(client, 
         assert answer.headers["X-Request-ID"] != forged
 
 
-def test_other_sites_may_not_ask_unless_they_are_named(make_client):
+def test_other_sites_may_not_ask_unless_they_are_named(make_client: MakeClient) -> None:
     origin = {"Origin": "https://example.org"}
     closed = make_client().get("/healthz", headers=origin)
     assert "Access-Control-Allow-Origin" not in closed.headers

@@ -3,30 +3,32 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from app.classifier import Classifier
-from processing.bundle import BundleError
+from processing.bundle import Bundle, BundleError
 from processing.drawing import draw_lesion
+from tests.app.fixture_types import MakeBundle
 
 
-def pack_golden(images, probability):
+def pack_golden(images: NDArray[np.uint8], probability: NDArray[np.floating]) -> bytes:
     file = io.BytesIO()
     np.savez(file, images=images, probability=probability)
     return file.getvalue()
 
 
-def draw_squares(classifier, count):
+def draw_squares(classifier: Classifier, count: int) -> NDArray[np.uint8]:
     size = classifier.manifest.input.size
     return np.stack([draw_lesion(seed, size, irregular=True) for seed in range(count)])
 
 
-def test_golden_images_get_their_probabilities(served):
+def test_golden_images_get_their_probabilities(served: Bundle) -> None:
     images, expected = served.read_golden()
     answers = Classifier(served, threads=2).classify(images)
     assert [answer.probability for answer in answers] == pytest.approx(list(expected), abs=1e-3)
 
 
-def test_each_location_has_its_contribution(served):
+def test_each_location_has_its_contribution(served: Bundle) -> None:
     classifier = Classifier(served, threads=1)
     (answer,) = classifier.classify(draw_squares(classifier, 1))
     assert answer.cam.ndim == 2
@@ -34,7 +36,9 @@ def test_each_location_has_its_contribution(served):
 
 
 @pytest.mark.parametrize("shift", [0.0, 1e-6])
-def test_a_probability_at_the_threshold_is_malignant_and_below_is_not(served, make_bundle, shift):
+def test_a_probability_at_the_threshold_is_malignant_and_below_is_not(
+    served: Bundle, make_bundle: MakeBundle, shift: float
+) -> None:
     classifier = Classifier(served, threads=1)
     squares = draw_squares(classifier, 1)
     probability = classifier.classify(squares)[0].probability
@@ -43,33 +47,39 @@ def test_a_probability_at_the_threshold_is_malignant_and_below_is_not(served, ma
     assert Classifier(changed, threads=1).classify(squares)[0].malignant is (shift == 0)
 
 
-def test_a_model_that_answers_its_golden_images_otherwise_is_refused(served, make_bundle):
+def test_a_model_that_answers_its_golden_images_otherwise_is_refused(
+    served: Bundle, make_bundle: MakeBundle
+) -> None:
     images, probability = served.read_golden()
     other = make_bundle(files={"golden.npz": pack_golden(images, probability + 0.01)})
     with pytest.raises(BundleError, match="golden images with a difference"):
         Classifier(other, threads=1)
 
 
-def test_golden_probabilities_that_are_no_numbers_are_refused(served, make_bundle):
+def test_golden_probabilities_that_are_no_numbers_are_refused(
+    served: Bundle, make_bundle: MakeBundle
+) -> None:
     images, probability = served.read_golden()
     other = make_bundle(files={"golden.npz": pack_golden(images, probability * np.nan)})
     with pytest.raises(BundleError, match="golden images"):
         Classifier(other, threads=1)
 
 
-def test_a_file_that_is_no_graph_is_refused(make_bundle):
+def test_a_file_that_is_no_graph_is_refused(make_bundle: MakeBundle) -> None:
     with pytest.raises(BundleError, match="not a graph that can be served"):
         Classifier(make_bundle(files={"model.tflite": b"no graph"}), threads=1)
 
 
-def test_a_manifest_of_another_input_size_is_refused(served, make_bundle):
+def test_a_manifest_of_another_input_size_is_refused(
+    served: Bundle, make_bundle: MakeBundle
+) -> None:
     size = served.manifest.input.size + 32
     other = make_bundle(input={"size": size, "crop_fraction": 1.0})
     with pytest.raises((BundleError, ValueError)):
         Classifier(other, threads=1)
 
 
-def test_images_of_another_shape_or_type_are_a_mistake(served):
+def test_images_of_another_shape_or_type_are_a_mistake(served: Bundle) -> None:
     classifier = Classifier(served, threads=1)
     squares = draw_squares(classifier, 1)
     with pytest.raises(ValueError, match="images must be"):
@@ -78,7 +88,7 @@ def test_images_of_another_shape_or_type_are_a_mistake(served):
         classifier.classify(squares.astype(float))
 
 
-def test_requests_at_once_do_not_disturb_each_other(served):
+def test_requests_at_once_do_not_disturb_each_other(served: Bundle) -> None:
     classifier = Classifier(served, threads=2)
     squares = draw_squares(classifier, 8)
     alone = [classifier.classify(square[np.newaxis])[0].probability for square in squares]

@@ -1,32 +1,38 @@
 import csv
 import io
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from app.__main__ import main
+from processing.bundle import Bundle
+from tests.app.fixture_types import MakeBundle, Post
+
+Classify = Callable[..., Result]
 
 COLUMNS = ["image", "probability", "label", "assessable", "reasons"]
 
 
 @pytest.fixture
-def classify(served):
+def classify(served: Bundle) -> Classify:
     """Run the command, on `served` where no other model is named."""
 
-    def run(*arguments):
+    def run(*arguments: object) -> Result:
         named = () if "--model" in arguments else ("--model", served.path)
         return CliRunner().invoke(main, ["classify", *map(str, (*arguments, *named))])
 
     return run
 
 
-def read(text):
+def read(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
 @pytest.fixture
-def folder(tmp_path, photo, small_photo):
+def folder(tmp_path: Path, photo: bytes, small_photo: bytes) -> Path:
     folder = tmp_path / "photos"
     (folder / "below").mkdir(parents=True)
     (folder / "b.jpg").write_bytes(photo)
@@ -36,7 +42,9 @@ def folder(tmp_path, photo, small_photo):
     return folder
 
 
-def test_a_folder_is_classified_in_order_and_below(classify, folder, served, post, photo):
+def test_a_folder_is_classified_in_order_and_below(
+    classify: Classify, folder: Path, served: Bundle, post: Post, photo: bytes
+) -> None:
     result = classify(folder)
     assert result.exit_code == 0, result.stderr
     assert result.stdout.splitlines()[0].split(",") == COLUMNS
@@ -47,7 +55,7 @@ def test_a_folder_is_classified_in_order_and_below(classify, folder, served, pos
         "assessable": "false",
         "reasons": "too_small",
     }
-    (page,) = post(photo).json["images"]
+    (page,) = post(photo).get_json()["images"]
     assert float(first["probability"]) == pytest.approx(page["probability"], abs=1e-6)
     assert first["label"] == page["label"]
     assert first["assessable"] == "true"
@@ -55,7 +63,7 @@ def test_a_folder_is_classified_in_order_and_below(classify, folder, served, pos
     assert "1 files are not photos" in result.stderr
 
 
-def test_files_are_named_as_they_were_given(classify, folder):
+def test_files_are_named_as_they_were_given(classify: Classify, folder: Path) -> None:
     given = [folder / "b.jpg", folder / "below"]
     rows = read(classify(*given).stdout)
     assert [row["image"] for row in rows] == [
@@ -64,7 +72,7 @@ def test_files_are_named_as_they_were_given(classify, folder):
     ]
 
 
-def test_the_table_is_written_to_a_file(classify, folder, tmp_path):
+def test_the_table_is_written_to_a_file(classify: Classify, folder: Path, tmp_path: Path) -> None:
     table = tmp_path / "out.csv"
     result = classify(folder, "--csv", table)
     assert result.exit_code == 0
@@ -73,7 +81,7 @@ def test_the_table_is_written_to_a_file(classify, folder, tmp_path):
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
 
 
-def test_unreadable_photos_get_a_row_and_an_exit_code(classify, folder):
+def test_unreadable_photos_get_a_row_and_an_exit_code(classify: Classify, folder: Path) -> None:
     (folder / "b.jpg").write_bytes(b"no image")
     result = classify(folder)
     assert result.exit_code == 1
@@ -84,14 +92,18 @@ def test_unreadable_photos_get_a_row_and_an_exit_code(classify, folder):
     assert "1 of 3 photos could not be read" in result.stderr
 
 
-def test_the_orientations_are_looked_at_where_that_is_asked_for(classify, folder):
+def test_the_orientations_are_looked_at_where_that_is_asked_for(
+    classify: Classify, folder: Path
+) -> None:
     small, first, _ = read(classify(folder, "--stability").stdout)
     assert float(first["lowest"]) < float(first["probability"]) < float(first["highest"])
     assert first["uncertain"] in ("true", "false")
     assert small["lowest"] == small["highest"] == small["uncertain"] == ""
 
 
-def test_another_model_can_be_named(classify, folder, make_bundle, served):
+def test_another_model_can_be_named(
+    classify: Classify, folder: Path, make_bundle: MakeBundle, served: Bundle
+) -> None:
     point = served.manifest.in_force.model_dump() | {"threshold": 0.0}
     bundle = make_bundle(operating_points=[point], operating_point=point["name"])
     rows = read(classify(folder / "b.jpg", "--model", bundle.path).stdout)
@@ -107,7 +119,13 @@ def test_another_model_can_be_named(classify, folder, make_bundle, served):
         (("empty",), "No photos"),
     ],
 )
-def test_what_cannot_work_is_told_before_any_work(classify, monkeypatch, folder, arguments, says):
+def test_what_cannot_work_is_told_before_any_work(
+    classify: Classify,
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    arguments: tuple[str, ...],
+    says: str,
+) -> None:
     monkeypatch.chdir(folder)
     (folder / "empty").mkdir()
     result = classify(*arguments)
@@ -117,7 +135,9 @@ def test_what_cannot_work_is_told_before_any_work(classify, monkeypatch, folder,
     assert not isinstance(result.exception, (ValueError, OSError))
 
 
-def test_a_damaged_model_is_named(classify, folder, make_bundle):
+def test_a_damaged_model_is_named(
+    classify: Classify, folder: Path, make_bundle: MakeBundle
+) -> None:
     bundle = make_bundle()
     shutil.copy(folder / "b.jpg", bundle.path / "model.tflite")
     result = classify(folder, "--model", bundle.path)

@@ -1,6 +1,9 @@
 import re
 
 import pytest
+from flask.testing import FlaskClient
+
+from tests.app.fixture_types import Post
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -9,18 +12,20 @@ CONTENT_SECURITY_POLICY = (
 
 
 @pytest.mark.parametrize("path", ["/", "/model", "/healthz", "/nothing", "/static/style.css"])
-def test_every_answer_carries_the_security_headers(client, path):
+def test_every_answer_carries_the_security_headers(client: FlaskClient, path: str) -> None:
     with client.get(path) as answer:
         assert answer.headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Referrer-Policy"] == "no-referrer"
 
 
-def test_a_result_is_kept_nowhere(post, photo):
+def test_a_result_is_kept_nowhere(post: Post, photo: bytes) -> None:
     assert post(photo).headers["Cache-Control"] == "no-store"
 
 
-def test_the_page_has_nothing_inline_and_nothing_from_elsewhere(client, post, photo):
+def test_the_page_has_nothing_inline_and_nothing_from_elsewhere(
+    client: FlaskClient, post: Post, photo: bytes
+) -> None:
     for page in (client.get("/").text, post(photo, headers={}).text, client.get("/model").text):
         assert not re.search(r"\sstyle=|<style|\son\w+=", page)
         assert not re.search(r"<script(?![^>]*\ssrc=\"/static/)", page)

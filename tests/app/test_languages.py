@@ -7,20 +7,21 @@ from pathlib import Path
 
 import pytest
 from babel.messages.pofile import read_po
+from flask.testing import FlaskClient
 
 from app.languages import FOLDER, LANGUAGES
 
 JSON = {"Accept": "application/json"}
 
 
-def test_the_page_speaks_the_browsers_language(client):
+def test_the_page_speaks_the_browsers_language(client: FlaskClient) -> None:
     page = client.get("/", headers={"Accept-Language": "de-AT,de;q=0.9,en;q=0.5"}).text
     assert '<html lang="de" dir="ltr">' in page
     assert "Das ist keine Diagnose" in page
     assert '<html lang="en" dir="ltr">' in client.get("/", headers={"Accept-Language": "fr"}).text
 
 
-def test_the_language_in_the_address_goes_first_and_is_kept_by_links(client):
+def test_the_language_in_the_address_goes_first_and_is_kept_by_links(client: FlaskClient) -> None:
     page = client.get("/?lang=de", headers={"Accept-Language": "en"}).text
     assert "Das ist keine Diagnose" in page
     assert 'action="/predict?lang=de"' in page
@@ -29,7 +30,7 @@ def test_the_language_in_the_address_goes_first_and_is_kept_by_links(client):
     assert '<html lang="en"' in client.get("/?lang=xx").text
 
 
-def test_the_answer_is_in_german_with_german_numbers(client, photo):
+def test_the_answer_is_in_german_with_german_numbers(client: FlaskClient, photo: bytes) -> None:
     data = {"image": (io.BytesIO(photo), "a.jpg")}
     page = client.post("/predict?lang=de", data=data, headers={"Accept": "text/html"}).text
     assert re.search(r"Verdächtig auf Melanom|Keine Anzeichen für Melanom", page)
@@ -41,19 +42,19 @@ def test_the_answer_is_in_german_with_german_numbers(client, photo):
     ("content", "says"),
     [(b"", "Die Datei ist leer"), (b"GIF89a", "ein GIF"), (b"x", "kein Foto")],
 )
-def test_faults_are_told_in_german(client, content, says):
+def test_faults_are_told_in_german(client: FlaskClient, content: bytes, says: str) -> None:
     data = {"image": (io.BytesIO(content), "a.jpg")}
     answer = client.post("/predict?lang=de", data=data, headers=JSON)
-    assert says in answer.json["detail"]
+    assert says in answer.get_json()["detail"]
 
 
-def read_texts(path):
+def read_texts(path: Path) -> dict[str, str]:
     with path.open("rb") as file:
-        return {message.id: message.string for message in read_po(file) if message.id}
+        return {str(each.id): str(each.string) for each in read_po(file) if each.id}
 
 
 @pytest.mark.parametrize("language", [name for name in LANGUAGES if name != "en"])
-def test_each_text_is_translated_with_its_values(language):
+def test_each_text_is_translated_with_its_values(language: str) -> None:
     path = FOLDER / language / "LC_MESSAGES" / "messages.po"
     texts = read_texts(path)
     assert len(texts) > 80
@@ -63,11 +64,11 @@ def test_each_text_is_translated_with_its_values(language):
         assert translated, text
 
 
-def test_the_translations_are_of_the_texts_in_the_code(tmp_path):
+def test_the_translations_are_of_the_texts_in_the_code(tmp_path: Path) -> None:
     texts = tmp_path / "texts.pot"
     babel = Path(sys.executable).with_name("pybabel")
-    command = [babel, "-q", "extract", "--omit-header", "-F", "pyproject.toml", "-o", texts, "."]
-    subprocess.run(command, cwd=FOLDER.parents[1], check=True)
+    options = ("-q", "extract", "--omit-header", "-F", "pyproject.toml", "-o")
+    subprocess.run([babel, *options, texts, "."], cwd=FOLDER.parents[1], check=True)
     wanted = read_texts(texts)
     for language in set(LANGUAGES) - {"en"}:
         folder = FOLDER / language / "LC_MESSAGES"

@@ -6,22 +6,27 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 
+from processing.bundle import Bundle
 from processing.store.open import open_store
+from tests.app.fixture_types import MakeBundle, MakeClient, StartServer, WaitUntil
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-of-some-length"
 
 
-def read_metrics(url, token=TOKEN):
+def read_metrics(url: str, token: str = TOKEN) -> str:
     request = urllib.request.Request(f"{url}/metrics", headers={"Authorization": f"Bearer {token}"})
     with urllib.request.urlopen(request) as answer:
-        return answer.read().decode()
+        content: bytes = answer.read()
+        return content.decode()
 
 
-def value_of(text, name, **labels):
+def value_of(text: str, name: str, **labels: object) -> float:
     """The sum of a metric's lines that have these labels."""
     found = 0.0
     for line in text.splitlines():
@@ -31,7 +36,7 @@ def value_of(text, name, **labels):
     return found
 
 
-def send(url, photo):
+def send(url: str, photo: bytes) -> tuple[int, Any]:
     form = (
         b'--edge\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
         + photo
@@ -49,7 +54,9 @@ def send(url, photo):
     return answer.status, body
 
 
-def test_the_counts_are_those_of_all_workers(start_server, served, photo, small_photo):
+def test_the_counts_are_those_of_all_workers(
+    start_server: StartServer, served: Bundle, photo: bytes, small_photo: bytes
+) -> None:
     url = start_server(MODEL_URI=str(served.path), WEB_CONCURRENCY="2", METRICS_TOKEN=TOKEN)
     sent = 12
     for _ in range(sent):
@@ -73,7 +80,7 @@ def test_the_counts_are_those_of_all_workers(start_server, served, photo, small_
 
 
 @pytest.mark.parametrize("token", ["", "wrong", TOKEN + "x"])
-def test_without_the_token_nothing_is_told(make_client, token):
+def test_without_the_token_nothing_is_told(make_client: MakeClient, token: str) -> None:
     client = make_client(metrics_token=TOKEN)
     answer = client.get("/metrics", headers={"Authorization": f"Bearer {token}"})
     assert answer.status_code == 401
@@ -82,11 +89,13 @@ def test_without_the_token_nothing_is_told(make_client, token):
     assert "melanoma_requests_total" in right.text
 
 
-def test_where_no_token_is_set_there_are_no_metrics(client):
+def test_where_no_token_is_set_there_are_no_metrics(client: FlaskClient) -> None:
     assert client.get("/metrics", headers={"Authorization": "Bearer None"}).status_code == 404
 
 
-def test_the_manifests_scores_are_told_beside_those_in_service(make_client, make_bundle):
+def test_the_manifests_scores_are_told_beside_those_in_service(
+    make_client: MakeClient, make_bundle: MakeBundle
+) -> None:
     bundle = make_bundle(scores=[0.7, 0.2, 0.1, 0.0])
     client = make_client(model_uri=str(bundle.path), metrics_token=TOKEN)
     text = client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"}).text
@@ -94,7 +103,9 @@ def test_the_manifests_scores_are_told_beside_those_in_service(make_client, make
     assert value_of(text, "melanoma_expected_score_share", le="0.5") == pytest.approx(0.9)
 
 
-def test_a_version_that_is_replaced_is_no_longer_told(make_client, make_bundle, bucket, wait_until):
+def test_a_version_that_is_replaced_is_no_longer_told(
+    make_client: MakeClient, make_bundle: MakeBundle, bucket: str, wait_until: WaitUntil
+) -> None:
     uri = f"s3://{bucket}/melanoma"
     first, second = (
         make_bundle(name, files={"MODEL_CARD.md": f"# {name}".encode()}) for name in "ab"
@@ -109,7 +120,7 @@ def test_a_version_that_is_replaced_is_no_longer_told(make_client, make_bundle, 
         assert value_of(text, "melanoma_model_in_service", version=version) == in_service
 
 
-def test_the_log_can_be_json():
+def test_the_log_can_be_json() -> None:
     script = """
 from app import create_app
 from config.settings import Settings

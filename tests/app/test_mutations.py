@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import random
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
@@ -11,7 +12,9 @@ import psutil
 import pytest
 from PIL import Image
 
+from processing.bundle import Bundle
 from processing.drawing import draw_photo
+from tests.app.fixture_types import Processes, StartServer
 from tests.forms import ask, encode_form
 from tests.processing.photos import KINDS, encode, turn
 
@@ -21,7 +24,7 @@ GROWTH_MB = 15  # what the allocator may keep beside what it kept after the firs
 
 
 @pytest.fixture(scope="module")
-def corpus():
+def corpus() -> list[bytes]:
     """Photos of every kind that is read, and of kinds that are not."""
     drawn = Image.fromarray(draw_photo(1, 160, irregular=True))
     files = [encode(drawn, kind) for kind in KINDS]
@@ -37,7 +40,7 @@ def corpus():
     return files
 
 
-def mutate(rng, corpus):
+def mutate(rng: random.Random, corpus: list[bytes]) -> bytes:
     """One file of the corpus, spoilt in one to four places."""
     data = bytearray(rng.choice(corpus))
     for _ in range(rng.randint(1, 4)):
@@ -66,8 +69,12 @@ def mutate(rng, corpus):
 @pytest.mark.timeout(1800)
 @pytest.mark.fault("mutated photos by the thousand", "no 5xx, no crash, memory does not grow")
 def test_mutated_photos_are_answered_or_refused(
-    start_server, served, processes, corpus, record_property
-):
+    start_server: StartServer,
+    served: Bundle,
+    processes: Processes,
+    corpus: list[bytes],
+    record_property: Callable[[str, object], None],
+) -> None:
     url = start_server(MODEL_URI=str(served.path))
     (worker,) = psutil.Process(processes[url].pid).children()
     form = encode_form(corpus[:1])
@@ -75,7 +82,8 @@ def test_mutated_photos_are_answered_or_refused(
         list(visitors.map(lambda _: ask(url, *form), range(3 * THREADS)))
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
     rng = random.Random(COUNT)
-    seen, memory = {}, []
+    seen: dict[int, int] = {}
+    memory: list[float] = []
     for i in range(COUNT):
         content = corpus[i] if i < len(corpus) else mutate(rng, corpus)
         connection.request("POST", "/predict", *encode_form([content]))

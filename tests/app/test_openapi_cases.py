@@ -12,7 +12,7 @@ from pathlib import Path
 CASES = os.environ.get("SCHEMATHESIS_CASES", "150")
 
 
-def test_no_request_that_the_description_allows_or_forbids_fails(server):
+def test_no_request_that_the_description_allows_or_forbids_fails(server: str) -> None:
     finished = subprocess.run(
         [
             *(Path(sys.executable).with_name("schemathesis"), "run", f"{server}/openapi.json"),

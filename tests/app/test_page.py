@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 import skimage
 from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, Route, expect
 
 from processing.drawing import draw_photo
 from tests.app.browser import ANSWER, choose, expect_answer, send
+from tests.app.fixture_types import OpenPage, Post, StartServer
 from tests.isic import ISIC2019_ORIGINAL, list_photos, needs
 
 
-def test_the_heatmap_can_be_made_weaker_and_switched_off(open_page, photo_file):
+def test_the_heatmap_can_be_made_weaker_and_switched_off(
+    open_page: OpenPage, photo_file: Path
+) -> None:
     page = open_page()
     send(page, photo_file)
     heatmap = page.locator("img.heatmap")
@@ -27,7 +30,9 @@ def test_the_heatmap_can_be_made_weaker_and_switched_off(open_page, photo_file):
     expect(heatmap).to_have_css("opacity", "0")
 
 
-def test_twenty_photos_get_a_table_that_sorts_and_downloads(open_page, tmp_path, small_photo):
+def test_twenty_photos_get_a_table_that_sorts_and_downloads(
+    open_page: OpenPage, tmp_path: Path, small_photo: bytes
+) -> None:
     files = []
     for i in range(19):
         files.append(tmp_path / f"photo{i}.jpg")
@@ -43,7 +48,7 @@ def test_twenty_photos_get_a_table_that_sorts_and_downloads(open_page, tmp_path,
     expect(page.locator("#previews li")).to_have_count(0)
     expect(rows.first.locator("td").first).to_have_text("photo0.jpg")
     page.get_by_role("button", name="Probability").click()
-    sent = [row.get_attribute("data-probability") for row in rows.all()]
+    sent = [row.get_attribute("data-probability") or "" for row in rows.all()]
     assert sent[-1] == ""
     assert [float(p) for p in sent[:-1]] == sorted(map(float, sent[:-1]), reverse=True)
     expect(page.get_by_role("columnheader", name="Probability")).to_have_attribute(
@@ -59,7 +64,7 @@ def test_twenty_photos_get_a_table_that_sorts_and_downloads(open_page, tmp_path,
     assert float(table[0]["lowest"]) <= float(sent[0]) <= float(table[0]["highest"])
 
 
-def test_what_was_not_judged_stays_after_a_cancel(open_page, photo_file):
+def test_what_was_not_judged_stays_after_a_cancel(open_page: OpenPage, photo_file: Path) -> None:
     page = open_page()
     page.route("**/predict", lambda route: None)  # never answered
     send(page, photo_file, photo_file)
@@ -70,11 +75,13 @@ def test_what_was_not_judged_stays_after_a_cancel(open_page, photo_file):
     page.unroute_all()
 
 
-def test_a_busy_server_is_asked_again(open_page, photo_file, photo, post):
+def test_a_busy_server_is_asked_again(
+    open_page: OpenPage, photo_file: Path, photo: bytes, post: Post
+) -> None:
     page = open_page()
-    refused = []
+    refused: list[Route] = []
 
-    def refuse_once(route):
+    def refuse_once(route: Route) -> None:
         if refused:
             return route.continue_()
         refused.append(route)
@@ -86,7 +93,9 @@ def test_a_busy_server_is_asked_again(open_page, photo_file, photo, post):
     expect_answer(page, post, photo)
 
 
-def test_several_photos_are_answered_together(open_page, photo_file, small_photo, tmp_path):
+def test_several_photos_are_answered_together(
+    open_page: OpenPage, photo_file: Path, small_photo: bytes, tmp_path: Path
+) -> None:
     small = tmp_path / "small.jpg"
     small.write_bytes(small_photo)
     text = tmp_path / "text.jpg"
@@ -101,7 +110,7 @@ def test_several_photos_are_answered_together(open_page, photo_file, small_photo
         expect(cards.nth(i).locator(".file")).to_have_text(name)
 
 
-def test_a_bad_file_shows_why_and_keeps_the_choice(open_page, tmp_path):
+def test_a_bad_file_shows_why_and_keeps_the_choice(open_page: OpenPage, tmp_path: Path) -> None:
     text = tmp_path / "text.jpg"
     text.write_text("no image")
     page = open_page()
@@ -110,7 +119,7 @@ def test_a_bad_file_shows_why_and_keeps_the_choice(open_page, tmp_path):
     expect(page.locator("#previews")).to_contain_text("text.jpg")
 
 
-def test_too_large_a_photo_is_told_before_it_is_sent(open_page, tmp_path):
+def test_too_large_a_photo_is_told_before_it_is_sent(open_page: OpenPage, tmp_path: Path) -> None:
     large = tmp_path / "large.heic"
     large.write_bytes(bytes(21_000_000))
     page = open_page()
@@ -118,13 +127,13 @@ def test_too_large_a_photo_is_told_before_it_is_sent(open_page, tmp_path):
     expect(page.get_by_role("status")).to_contain_text("large.heic has 21 MB, at most 20 MB")
 
 
-def test_nothing_chosen_is_told(open_page):
+def test_nothing_chosen_is_told(open_page: OpenPage) -> None:
     page = open_page()
     page.get_by_role("button", name="Analyse").click()
     expect(page.get_by_role("status")).to_have_text("Choose a photo first.")
 
 
-def test_a_lost_connection_is_told(open_page, photo_file):
+def test_a_lost_connection_is_told(open_page: OpenPage, photo_file: Path) -> None:
     page = open_page()
     page.route("**/predict", lambda route: route.abort())
     send(page, photo_file)
@@ -132,7 +141,9 @@ def test_a_lost_connection_is_told(open_page, photo_file):
     expect(page.get_by_role("button", name="Analyse")).to_be_enabled()
 
 
-def test_without_javascript_the_same_answer_comes(open_page, photo_file, photo, post):
+def test_without_javascript_the_same_answer_comes(
+    open_page: OpenPage, photo_file: Path, photo: bytes, post: Post
+) -> None:
     page = open_page(java_script_enabled=False)
     send(page, photo_file)
     expect_answer(page, post, photo)
@@ -141,7 +152,9 @@ def test_without_javascript_the_same_answer_comes(open_page, photo_file, photo, 
     expect(page.get_by_role("heading", name="About the model")).to_be_visible()
 
 
-def test_without_javascript_several_photos_get_their_table(open_page, photo_file, tmp_path):
+def test_without_javascript_several_photos_get_their_table(
+    open_page: OpenPage, photo_file: Path, tmp_path: Path
+) -> None:
     text = tmp_path / "text.jpg"
     text.write_text("no image")
     page = open_page(java_script_enabled=False)
@@ -150,7 +163,7 @@ def test_without_javascript_several_photos_get_their_table(open_page, photo_file
     expect(page.locator("#overview")).to_contain_text("Not a photo we can read")
 
 
-def test_without_javascript_a_bad_file_shows_why(open_page, tmp_path):
+def test_without_javascript_a_bad_file_shows_why(open_page: OpenPage, tmp_path: Path) -> None:
     text = tmp_path / "text.jpg"
     text.write_text("no image")
     page = open_page(java_script_enabled=False)
@@ -158,7 +171,9 @@ def test_without_javascript_a_bad_file_shows_why(open_page, tmp_path):
     expect(page.locator("#result")).to_contain_text("not a JPEG, PNG, WebP or HEIC photo")
 
 
-def test_the_keyboard_is_enough(open_page, photo_file, photo, post):
+def test_the_keyboard_is_enough(
+    open_page: OpenPage, photo_file: Path, photo: bytes, post: Post
+) -> None:
     page = open_page()
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
@@ -177,7 +192,7 @@ def test_the_keyboard_is_enough(open_page, photo_file, photo, post):
     expect(page.get_by_role("button", name="Print")).to_be_focused()
 
 
-def test_the_page_weighs_little(open_page):
+def test_the_page_weighs_little(open_page: OpenPage) -> None:
     page = open_page()
     page.mouse.wheel(0, 5000)
     page.wait_for_load_state("networkidle")
@@ -191,7 +206,9 @@ def test_the_page_weighs_little(open_page):
 
 @pytest.mark.parametrize("path", ["/", "/model", "/docs", "/?lang=de"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_page_of_320_px_does_not_scroll_sideways(open_page, server, photo_file, path, scheme):
+def test_a_page_of_320_px_does_not_scroll_sideways(
+    open_page: OpenPage, server: str, photo_file: Path, path: str, scheme: str
+) -> None:
     page = open_page(viewport={"width": 320, "height": 600}, color_scheme=scheme)
     page.goto(server + path)
     if path.startswith("/?") or path == "/":
@@ -200,7 +217,7 @@ def test_a_page_of_320_px_does_not_scroll_sideways(open_page, server, photo_file
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
 
 
-def test_a_german_browser_gets_german(open_page, photo_file):
+def test_a_german_browser_gets_german(open_page: OpenPage, photo_file: Path) -> None:
     page = open_page(locale="de-DE")
     expect(page.get_by_role("heading", name="Einen Hautfleck prüfen")).to_be_visible()
     send(page, photo_file)
@@ -210,7 +227,9 @@ def test_a_german_browser_gets_german(open_page, photo_file):
     expect(page.get_by_role("heading", name="Check a skin spot")).to_be_visible()
 
 
-def test_the_result_prints_on_one_page(open_page, photo_file, tmp_path):
+def test_the_result_prints_on_one_page(
+    open_page: OpenPage, photo_file: Path, tmp_path: Path
+) -> None:
     page = open_page()
     send(page, photo_file)
     expect(page.locator(".answer h2")).to_be_visible()
@@ -222,7 +241,7 @@ def test_the_result_prints_on_one_page(open_page, photo_file, tmp_path):
 
 
 @needs(ISIC2019_ORIGINAL)
-def test_a_real_lesion_gets_an_answer(browser, start_server):
+def test_a_real_lesion_gets_an_answer(browser: Browser, start_server: StartServer) -> None:
     page = browser.new_page()
     page.goto(start_server())  # with the embedded model as it is
     send(page, list_photos(ISIC2019_ORIGINAL)[1])

@@ -2,17 +2,19 @@
 
 import base64
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import JSHandle, Page, expect
 
 from processing.drawing import draw_photo
 from tests.app.browser import ANSWER, choose, expect_answer, send
+from tests.app.fixture_types import OpenPage, Post
 
 
-def make_transfer(page, kind, name, content):
+def make_transfer(page: Page, kind: str, name: str, content: bytes) -> JSHandle:
     """What the browser hands over when a file is dropped or pasted."""
     return page.evaluate_handle(
         """([encoded, type, name]) => {
@@ -25,7 +27,9 @@ def make_transfer(page, kind, name, content):
     )
 
 
-def test_a_chosen_photo_is_previewed_and_answered(open_page, photo_file, photo, post):
+def test_a_chosen_photo_is_previewed_and_answered(
+    open_page: OpenPage, photo_file: Path, photo: bytes, post: Post
+) -> None:
     page = open_page()
     choose(page, photo_file)
     expect(page.get_by_alt_text("photo.jpg")).to_be_visible()
@@ -37,7 +41,9 @@ def test_a_chosen_photo_is_previewed_and_answered(open_page, photo_file, photo, 
 
 
 @pytest.mark.parametrize("way", ["drop", "paste"])
-def test_a_dropped_or_pasted_photo_is_answered(open_page, photo, post, way):
+def test_a_dropped_or_pasted_photo_is_answered(
+    open_page: OpenPage, photo: bytes, post: Post, way: str
+) -> None:
     page = open_page()
     transfer = make_transfer(page, "image/jpeg", "handed.jpg", photo)
     if way == "drop":
@@ -53,7 +59,9 @@ def test_a_dropped_or_pasted_photo_is_answered(open_page, photo, post, way):
     expect_answer(page, post, photo)
 
 
-def test_a_phone_offers_its_camera(open_page, photo_file, photo, post):
+def test_a_phone_offers_its_camera(
+    open_page: OpenPage, photo_file: Path, photo: bytes, post: Post
+) -> None:
     page = open_page(has_touch=True, is_mobile=True, viewport={"width": 390, "height": 800})
     expect(page.get_by_text("Take a photo")).to_be_visible()
     page.locator("#camera").set_input_files(photo_file)
@@ -61,7 +69,7 @@ def test_a_phone_offers_its_camera(open_page, photo_file, photo, post):
     expect_answer(page, post, photo)
 
 
-def test_a_drawn_example_can_be_tried(open_page):
+def test_a_drawn_example_can_be_tried(open_page: OpenPage) -> None:
     page = open_page()
     page.get_by_role("link", name="ragged spot").click()
     expect(page.get_by_alt_text("ragged.jpg")).to_be_visible()
@@ -69,7 +77,7 @@ def test_a_drawn_example_can_be_tried(open_page):
     expect(page.locator(".answer h2")).to_have_text(ANSWER)
 
 
-def test_a_photo_can_be_taken_back(open_page, photo_file):
+def test_a_photo_can_be_taken_back(open_page: OpenPage, photo_file: Path) -> None:
     page = open_page()
     choose(page, photo_file, photo_file)
     expect(page.locator("#previews li")).to_have_count(2)
@@ -79,7 +87,9 @@ def test_a_photo_can_be_taken_back(open_page, photo_file):
     expect(page.locator("#previews li")).to_have_count(0)
 
 
-def test_a_large_photo_is_made_smaller_before_it_is_sent(open_page, tmp_path, server):
+def test_a_large_photo_is_made_smaller_before_it_is_sent(
+    open_page: OpenPage, tmp_path: Path, server: str
+) -> None:
     large = tmp_path / "large.jpg"
     drawn = Image.fromarray(draw_photo(1, 640, irregular=True)).resize((4000, 3000))
     exif = Image.Exif()
@@ -107,7 +117,9 @@ def test_a_large_photo_is_made_smaller_before_it_is_sent(open_page, tmp_path, se
     assert picture.size == (1800, 2400)  # upright, its longer side cut down
 
 
-def test_a_sideways_photo_is_judged_and_shown_upright(open_page, photo, tmp_path):
+def test_a_sideways_photo_is_judged_and_shown_upright(
+    open_page: OpenPage, photo: bytes, tmp_path: Path
+) -> None:
     upright = Image.open(io.BytesIO(photo))
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -120,17 +132,20 @@ def test_a_sideways_photo_is_judged_and_shown_upright(open_page, photo, tmp_path
     squares = page.locator(".answer .square img:first-child")
     expect(squares).to_have_count(2)
     first, second = (
-        np.asarray(Image.open(io.BytesIO(base64.b64decode(each.get_attribute("src")[23:]))), float)
-        for each in squares.all()
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(source[23:])))).astype(float)
+        for source in (each.get_attribute("src") or "" for each in squares.all())
     )
     assert np.abs(first - second).mean() < 2 < np.abs(np.rot90(first) - second).mean()
     probabilities = [
-        float(each.get_attribute("data-probability")) for each in page.locator(".answer").all()
+        float(each.get_attribute("data-probability") or "nan")
+        for each in page.locator(".answer").all()
     ]
     assert probabilities[0] == pytest.approx(probabilities[1], abs=0.03)
 
 
-def test_heic_has_no_preview_and_an_answer(open_page, photo, tmp_path):
+def test_heic_has_no_preview_and_an_answer(
+    open_page: OpenPage, photo: bytes, tmp_path: Path
+) -> None:
     heic = tmp_path / "photo.heic"
     Image.open(io.BytesIO(photo)).save(heic, "HEIF", quality=95)
     page = open_page()

@@ -3,6 +3,7 @@
 import io
 import time
 import urllib.request
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,13 +11,15 @@ import pytest
 from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
 
+from processing.bundle import Bundle
 from processing.drawing import draw_photo
+from tests.app.fixture_types import StartServer
 
 UPLOADS = 50
 ROOT = Path(__file__).parents[2]
 
 
-def mark_photo(mark, seed):
+def mark_photo(mark: str, seed: int) -> bytes:
     """A JPEG with the mark behind its end, in its comment, its EXIF and its place."""
     exif = Image.Exif()
     exif[Base.Artist] = mark
@@ -28,7 +31,7 @@ def mark_photo(mark, seed):
     return file.getvalue() + mark.encode()
 
 
-def pack(mark, photo):
+def pack(mark: str, photo: bytes) -> tuple[str, bytes]:
     edge = uuid4().hex
     head = (
         f'--{edge}\r\nContent-Disposition: form-data; name="image"; filename="{mark}.jpg"\r\n'
@@ -37,7 +40,7 @@ def pack(mark, photo):
     return edge, head.encode() + photo + f"\r\n--{edge}--\r\n".encode()
 
 
-def find_written_since(start, folders):
+def find_written_since(start: float, folders: Iterable[Path]) -> Iterator[Path]:
     for folder in folders:
         for path in folder.rglob("*"):
             try:
@@ -49,8 +52,12 @@ def find_written_since(start, folders):
 
 @pytest.mark.parametrize("accept", ["application/json", "text/html"])
 def test_nothing_of_fifty_uploads_is_left_anywhere(
-    start_server, sink, served, tmp_path_factory, accept
-):
+    start_server: StartServer,
+    sink: tuple[str, list[bytes]],
+    served: Bundle,
+    tmp_path_factory: pytest.TempPathFactory,
+    accept: str,
+) -> None:
     mark = f"SENTINEL{uuid4().hex}"
     dsn, received = sink
     url = start_server(MODEL_URI=str(served.path), SENTRY_DSN=dsn, LOG_LEVEL="DEBUG")

@@ -2,12 +2,17 @@
 
 import io
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
+from flask.testing import FlaskClient
 
+from processing.bundle import Bundle
 from processing.store.base import POINTER
 from processing.store.open import open_store
+from tests.app.fixture_types import MakeBundle, MakeClient, WaitUntil
+from tests.conftest import S3Server
 from tests.faulty_proxy import FaultyProxy
 
 JSON = {"Accept": "application/json"}
@@ -15,15 +20,15 @@ DEAD = "http://127.0.0.1:9"
 
 
 @pytest.fixture
-def uri(bucket):
+def uri(bucket: str) -> str:
     return f"s3://{bucket}/melanoma"
 
 
 @pytest.fixture
-def publish(uri, make_bundle):
+def publish(uri: str, make_bundle: MakeBundle) -> MakeBundle:
     """Publish a bundle with a card of its own, and return it."""
 
-    def do(card, **files):
+    def do(card: str, **files: bytes) -> Bundle:
         bundle = make_bundle(card, files={"MODEL_CARD.md": f"# {card}\n".encode(), **files})
         open_store(uri).publish(bundle.path)
         return bundle
@@ -32,21 +37,21 @@ def publish(uri, make_bundle):
 
 
 @pytest.fixture
-def follow(make_client, uri):
+def follow(make_client: MakeClient, uri: str) -> MakeClient:
     """A client of an app that asks the store every second or so."""
 
-    def start(**settings):
+    def start(**settings: object) -> FlaskClient:
         settings = {"model_refresh_seconds": 1, "rate_limit": "unlimited"} | settings
         return make_client(model_uri=uri, **settings)
 
     return start
 
 
-def serves(client, bundle):
+def serves(client: FlaskClient, bundle: Bundle) -> bool:
     return bundle.manifest.version in client.get("/readyz").text
 
 
-def spoil_golden(bundle):
+def spoil_golden(bundle: Bundle) -> bytes:
     images, probability = bundle.read_golden()
     golden = io.BytesIO()
     np.savez(golden, images=images, probability=1 - probability)
@@ -55,14 +60,14 @@ def spoil_golden(bundle):
 
 @pytest.mark.fault("publish and rollback under load", "swapped, no request lost")
 def test_what_is_published_takes_over_and_no_request_is_lost(
-    follow, publish, uri, wait_until, photo
-):
+    follow: MakeClient, publish: MakeBundle, uri: str, wait_until: WaitUntil, photo: bytes
+) -> None:
     first = publish("first")
     client = follow()
     assert serves(client, first)
     statuses, over = [], threading.Event()
 
-    def ask():
+    def ask() -> None:
         while not over.is_set():
             data = {"image": (io.BytesIO(photo), "a.jpg")}
             answer = client.application.test_client().post("/predict", data=data, headers=JSON)
@@ -89,8 +94,12 @@ def test_what_is_published_takes_over_and_no_request_is_lost(
     "the old one goes on, the new one is not tried again",
 )
 def test_a_new_model_that_fails_its_golden_check_stays_out_and_is_not_tried_again(
-    follow, publish, wait_until, caplog, served
-):
+    follow: MakeClient,
+    publish: MakeBundle,
+    wait_until: WaitUntil,
+    caplog: pytest.LogCaptureFixture,
+    served: Bundle,
+) -> None:
     first = publish("first")
     client = follow()
     caplog.set_level("INFO", "app.service")
@@ -105,8 +114,14 @@ def test_a_new_model_that_fails_its_golden_check_stays_out_and_is_not_tried_agai
 
 @pytest.mark.fault("the pointer names a version that is missing", "the old model goes on")
 def test_a_pointer_to_a_version_that_is_not_there_changes_nothing(
-    follow, publish, uri, s3, bucket, wait_until, caplog
-):
+    follow: MakeClient,
+    publish: MakeBundle,
+    uri: str,
+    s3: S3Server,
+    bucket: str,
+    wait_until: WaitUntil,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     first = publish("first")
     client = follow()
     pointer = s3.client.get_object(Bucket=bucket, Key=f"melanoma/{POINTER}")["Body"].read()
@@ -118,8 +133,14 @@ def test_a_pointer_to_a_version_that_is_not_there_changes_nothing(
 
 @pytest.mark.fault("S3 is away for a while, and back", "the old model goes on, then the new one")
 def test_a_store_that_is_away_for_a_while_changes_nothing(
-    follow, publish, s3, monkeypatch, wait_until, caplog, uri
-):
+    follow: MakeClient,
+    publish: MakeBundle,
+    s3: S3Server,
+    monkeypatch: pytest.MonkeyPatch,
+    wait_until: WaitUntil,
+    caplog: pytest.LogCaptureFixture,
+    uri: str,
+) -> None:
     first = publish("first")
     with FaultyProxy(s3.port) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
@@ -135,8 +156,13 @@ def test_a_store_that_is_away_for_a_while_changes_nothing(
 
 @pytest.mark.fault("S3 is down at the start, a copy is cached", "the last good model serves")
 def test_a_start_without_the_store_goes_on_with_the_last_good_model(
-    follow, publish, monkeypatch, wait_until, caplog, s3
-):
+    follow: MakeClient,
+    publish: MakeBundle,
+    monkeypatch: pytest.MonkeyPatch,
+    wait_until: WaitUntil,
+    caplog: pytest.LogCaptureFixture,
+    s3: S3Server,
+) -> None:
     first = publish("first")
     assert serves(follow(), first)
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", DEAD)
@@ -150,8 +176,12 @@ def test_a_start_without_the_store_goes_on_with_the_last_good_model(
 
 @pytest.mark.fault("S3 is down at the start, no copy", "503 until S3 is back, then serves")
 def test_a_start_without_the_store_or_a_copy_waits_for_it(
-    follow, publish, monkeypatch, wait_until, s3
-):
+    follow: MakeClient,
+    publish: MakeBundle,
+    monkeypatch: pytest.MonkeyPatch,
+    wait_until: WaitUntil,
+    s3: S3Server,
+) -> None:
     first = publish("first")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", DEAD)
     client = follow(ready=False)
@@ -160,7 +190,9 @@ def test_a_start_without_the_store_or_a_copy_waits_for_it(
     wait_until(lambda: serves(client, first))
 
 
-def test_the_cache_keeps_the_model_in_service_alone(follow, publish, wait_until, tmp_path):
+def test_the_cache_keeps_the_model_in_service_alone(
+    follow: MakeClient, publish: MakeBundle, wait_until: WaitUntil, tmp_path: Path
+) -> None:
     publish("first")
     client = follow()
     second = publish("second")

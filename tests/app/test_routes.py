@@ -1,17 +1,21 @@
 import base64
 import io
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from flask.testing import FlaskClient
 from PIL import Image, ImageFilter
 
+from processing.bundle import Bundle
 from processing.image import read_square
+from tests.app.fixture_types import MakeBundle, MakeClient, Post
 from tests.isic import ISIC2019_ORIGINAL, list_photos, needs
 
 
-def test_the_page_shows_the_form(client):
+def test_the_page_shows_the_form(client: FlaskClient) -> None:
     page = client.get("/")
     assert page.status_code == 200
     assert page.mimetype == "text/html"
@@ -19,11 +23,11 @@ def test_the_page_shows_the_form(client):
     assert "This is not a diagnosis" in page.text
 
 
-def test_predict_answers_in_json(post, photo, served):
+def test_predict_answers_in_json(post: Post, photo: bytes, served: Bundle) -> None:
     answer = post(photo)
     assert answer.status_code == 200
     assert answer.mimetype == "application/json"
-    (image,) = answer.json["images"]
+    (image,) = answer.get_json()["images"]
     threshold = served.manifest.in_force.threshold
     assert 0 <= image["probability"] <= 1
     assert image["threshold"] == threshold
@@ -32,8 +36,8 @@ def test_predict_answers_in_json(post, photo, served):
     assert image["reasons"] == []
 
 
-def test_the_answer_tells_which_model_gave_it(post, photo, served):
-    model = post(photo).json["model"]
+def test_the_answer_tells_which_model_gave_it(post: Post, photo: bytes, served: Bundle) -> None:
+    model = post(photo).get_json()["model"]
     point = served.manifest.in_force
     assert model["version"] == served.manifest.version
     assert model["label"]["covers"] == served.manifest.label.covers
@@ -41,16 +45,18 @@ def test_the_answer_tells_which_model_gave_it(post, photo, served):
     assert model["specificity"]["value"] == point.specificity.value
 
 
-def test_the_probability_is_the_graphs_for_the_pixels_of_the_cut(post, photo, served):
+def test_the_probability_is_the_graphs_for_the_pixels_of_the_cut(
+    post: Post, photo: bytes, served: Bundle
+) -> None:
     wanted = served.manifest.input
     square = read_square(photo, **wanted.model_dump())
     graph = Interpreter(str(served.model_path)).get_signature_runner("serve")
-    (image,) = post(photo).json["images"]
+    (image,) = post(photo).get_json()["images"]
     expected = graph(images=square.pixels[np.newaxis])["probability"][0]
     assert image["probability"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_predict_answers_with_the_page(post, photo, served):
+def test_predict_answers_with_the_page(post: Post, photo: bytes, served: Bundle) -> None:
     page = post(photo, headers={"Accept": "text/html"})
     assert page.status_code == 200
     assert page.mimetype == "text/html"
@@ -60,20 +66,22 @@ def test_predict_answers_with_the_page(post, photo, served):
     assert served.manifest.version[:12] in page.text
 
 
-def test_the_page_shows_the_square_that_the_model_saw(post, photo, served):
+def test_the_page_shows_the_square_that_the_model_saw(
+    post: Post, photo: bytes, served: Bundle
+) -> None:
     page = post(photo, headers={"Accept": "text/html"}).text
-    encoded = re.search(r"data:image/jpeg;base64,([^\"]+)", page)[1]
+    (encoded,) = re.findall(r"data:image/jpeg;base64,([^\"]+)", page)
     shown = Image.open(io.BytesIO(base64.b64decode(encoded)))
     assert shown.size == (served.manifest.input.size,) * 2
 
 
-def test_who_states_no_preference_gets_the_page(post, photo):
+def test_who_states_no_preference_gets_the_page(post: Post, photo: bytes) -> None:
     assert post(photo, headers={}).mimetype == "text/html"
     assert post(photo, headers={"Accept": "*/*"}).mimetype == "text/html"
 
 
-def test_a_photo_that_is_too_small_gets_no_label(post, small_photo):
-    (image,) = post(small_photo).json["images"]
+def test_a_photo_that_is_too_small_gets_no_label(post: Post, small_photo: bytes) -> None:
+    (image,) = post(small_photo).get_json()["images"]
     assert image["assessable"] is False
     assert image["reasons"] == ["too_small"]
     assert image["label"] is image["probability"] is image["heatmap"] is None
@@ -89,25 +97,27 @@ def test_a_photo_that_is_too_small_gets_no_label(post, small_photo):
         (lambda p: p.point(lambda value: value // 10), "too_dark", "It is too dark"),
     ],
 )
-def test_a_poor_photo_gets_a_reason_and_advice(post, photo, change, reason, says):
+def test_a_poor_photo_gets_a_reason_and_advice(
+    post: Post, photo: bytes, change: Callable[[Image.Image], Image.Image], reason: str, says: str
+) -> None:
     file = io.BytesIO()
     change(Image.open(io.BytesIO(photo))).save(file, "PNG")
-    (image,) = post(file.getvalue()).json["images"]
+    (image,) = post(file.getvalue()).get_json()["images"]
     assert image["reasons"] == [reason]
     assert image["label"] is image["probability"] is None
     assert says in post(file.getvalue(), headers={"Accept": "text/html"}).text
 
 
-def test_several_photos_are_answered_in_order(post, photo, small_photo):
-    first, second = post(photo, small_photo).json["images"]
+def test_several_photos_are_answered_in_order(post: Post, photo: bytes, small_photo: bytes) -> None:
+    first, second = post(photo, small_photo).get_json()["images"]
     assert first["assessable"] is True
     assert second["assessable"] is False
 
 
-def test_a_bad_photo_among_several_spoils_only_its_own_entry(post, photo):
+def test_a_bad_photo_among_several_spoils_only_its_own_entry(post: Post, photo: bytes) -> None:
     answer = post(b"no image", photo)
     assert answer.status_code == 200
-    bad, good = answer.json["images"]
+    bad, good = answer.get_json()["images"]
     assert bad["error"]["type"] == "/problems/image-unsupported"
     assert bad["error"]["status"] == 415
     assert good["assessable"] is True
@@ -115,25 +125,27 @@ def test_a_bad_photo_among_several_spoils_only_its_own_entry(post, photo):
     assert "Not a photo we can read" in page
 
 
-def test_the_model_page_shows_version_and_card(client, served):
+def test_the_model_page_shows_version_and_card(client: FlaskClient, served: Bundle) -> None:
     page = client.get("/model").text
     assert served.manifest.version in page
     assert "<h2>Licence</h2>" in page
 
 
-def test_the_model_page_does_not_obey_html_in_a_card(make_client, make_bundle):
+def test_the_model_page_does_not_obey_html_in_a_card(
+    make_client: MakeClient, make_bundle: MakeBundle
+) -> None:
     card = b"# Card\n\n<script>alert(1)</script>\n"
     bundle = make_bundle(files={"MODEL_CARD.md": card})
     page = make_client(model_uri=str(bundle.path)).get("/model").text
     assert "<script>alert" not in page
 
 
-def test_the_manifest_is_given_as_json(client, served):
+def test_the_manifest_is_given_as_json(client: FlaskClient, served: Bundle) -> None:
     answer = client.get("/model", headers={"Accept": "application/json"})
     assert answer.json == served.manifest.model_dump(mode="json")
 
 
-def test_health_and_readiness(client, served):
+def test_health_and_readiness(client: FlaskClient, served: Bundle) -> None:
     assert client.get("/healthz").status_code == 200
     ready = client.get("/readyz")
     assert ready.status_code == 200
@@ -141,10 +153,10 @@ def test_health_and_readiness(client, served):
 
 
 @needs(ISIC2019_ORIGINAL)
-def test_real_photos_get_answers(post):
+def test_real_photos_get_answers(post: Post) -> None:
     photos = list_photos(ISIC2019_ORIGINAL)[:10]
     # One by one: for a form of over 500 kB werkzeug's client opens a file, and leaves it open.
-    images = [post(photo.read_bytes()).json["images"][0] for photo in photos]
+    images = [post(photo.read_bytes()).get_json()["images"][0] for photo in photos]
     judged = [image for image in images if image["assessable"]]
     assert len(judged) >= 9  # of all, one in fifty is taken for no lesion
     assert all(image["label"] in ("malignant", "benign") for image in judged)

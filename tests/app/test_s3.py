@@ -5,17 +5,23 @@ import urllib.request
 
 import pytest
 
+from processing.bundle import Bundle
 from processing.store.open import open_store
+from tests.app.fixture_types import MakeBundle, MakeClient, StartServer, WaitUntil
+from tests.conftest import S3Server
 
 
-def fetch_version(url):
+def fetch_version(url: str) -> str:
     """The version that /model tells."""
     request = urllib.request.Request(f"{url}/model", headers={"Accept": "application/json"})
     with urllib.request.urlopen(request) as answer:
-        return json.load(answer)["version"]
+        version: str = json.load(answer)["version"]
+        return version
 
 
-def test_gunicorn_serves_the_version_that_s3_has_in_force(start_server, bucket, make_bundle):
+def test_gunicorn_serves_the_version_that_s3_has_in_force(
+    start_server: StartServer, bucket: str, make_bundle: MakeBundle
+) -> None:
     uri = f"s3://{bucket}/melanoma"
     bundle = make_bundle(files={"MODEL_CARD.md": b"# The published card\n"})
     open_store(uri).publish(bundle.path)
@@ -26,8 +32,8 @@ def test_gunicorn_serves_the_version_that_s3_has_in_force(start_server, bucket, 
 
 @pytest.mark.fault("the bucket is missing", "the log names it, /readyz is 503")
 def test_a_bucket_that_is_not_there_is_named_and_the_app_says_not_ready(
-    make_client, wait_until, s3, caplog
-):
+    make_client: MakeClient, wait_until: WaitUntil, s3: S3Server, caplog: pytest.LogCaptureFixture
+) -> None:
     client = make_client(ready=False, model_uri="s3://no-such-bucket/melanoma")
     wait_until(lambda: "cannot be loaded" in client.get("/readyz").text)
     assert client.get("/readyz").status_code == 503
@@ -36,8 +42,12 @@ def test_a_bucket_that_is_not_there_is_named_and_the_app_says_not_ready(
 
 @pytest.mark.fault("the bucket is missing, MODEL_FALLBACK=default", "the embedded model answers")
 def test_a_model_that_s3_cannot_give_is_replaced_only_where_that_is_wanted(
-    make_client, wait_until, s3, embedded, caplog
-):
+    make_client: MakeClient,
+    wait_until: WaitUntil,
+    s3: S3Server,
+    embedded: Bundle,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     uri = "s3://no-such-bucket/melanoma"
     client = make_client(model_uri=uri, model_fallback="default")
     wait_until(lambda: "does not exist" in caplog.text)

@@ -3,6 +3,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.app.fixture_types import MakeBundle
+
 ROOT = Path(__file__).parents[2]
 
 # Sentry is wired for the whole process, so each test has one of its own. The mark comes from
@@ -41,7 +43,7 @@ sentry_sdk.flush()
 """
 
 
-def run(script, **variables):
+def run(script: str, **variables: str) -> None:
     subprocess.run(
         [sys.executable, "-c", script],
         cwd=ROOT,
@@ -52,7 +54,9 @@ def run(script, **variables):
     )
 
 
-def test_a_fault_is_reported_and_nothing_of_the_visitor_with_it(sink):
+def test_a_fault_is_reported_and_nothing_of_the_visitor_with_it(
+    sink: tuple[str, list[bytes]],
+) -> None:
     dsn, received = sink
     run(FAULT, SENTRY_DSN=dsn, SENTRY_ENVIRONMENT="testing", MARK=MARK)
     report = b"\n".join(received)
@@ -62,7 +66,9 @@ def test_a_fault_is_reported_and_nothing_of_the_visitor_with_it(sink):
     assert b"198.51.100.77" not in report
 
 
-def test_a_model_that_cannot_be_loaded_is_reported(sink, make_bundle):
+def test_a_model_that_cannot_be_loaded_is_reported(
+    sink: tuple[str, list[bytes]], make_bundle: MakeBundle
+) -> None:
     dsn, received = sink
     bundle = make_bundle()
     (bundle.path / "model.tflite").write_bytes(b"damaged")

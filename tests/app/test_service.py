@@ -1,27 +1,33 @@
 import io
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+from flask.testing import FlaskClient
 
-from processing.bundle import FILES
+from processing.bundle import FILES, Bundle
+from tests.app.fixture_types import MakeBundle, MakeClient, WaitUntil
+
+WaitForFailure = Callable[[FlaskClient], None]
 
 JSON = {"Accept": "application/json"}
 
 
 @pytest.fixture
-def wait_for_failure(wait_until):
+def wait_for_failure(wait_until: WaitUntil) -> WaitForFailure:
     """A function that waits until the first attempt to load has failed."""
     return lambda client: wait_until(lambda: "cannot be loaded" in client.get("/readyz").text)
 
 
-def flip_byte(path):
+def flip_byte(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
 
 
-def test_a_bundle_in_a_folder_is_served(make_client, make_bundle):
+def test_a_bundle_in_a_folder_is_served(make_client: MakeClient, make_bundle: MakeBundle) -> None:
     bundle = make_bundle(files={"MODEL_CARD.md": b"# Another card\n"})
     client = make_client(model_uri=str(bundle.path))
     assert bundle.manifest.version in client.get("/readyz").text
@@ -34,8 +40,13 @@ def test_a_bundle_in_a_folder_is_served(make_client, make_bundle):
 )
 @pytest.mark.parametrize("file", FILES)
 def test_a_bundle_with_a_flipped_byte_is_not_served(
-    make_client, make_bundle, caplog, photo, file, wait_for_failure
-):
+    make_client: MakeClient,
+    make_bundle: MakeBundle,
+    caplog: pytest.LogCaptureFixture,
+    photo: bytes,
+    file: str,
+    wait_for_failure: WaitForFailure,
+) -> None:
     bundle = make_bundle()
     flip_byte(bundle.path / file)
     client = make_client(ready=False, model_uri=str(bundle.path))
@@ -47,7 +58,7 @@ def test_a_bundle_with_a_flipped_byte_is_not_served(
     data = {"image": (io.BytesIO(photo), "photo.jpg")}
     answer = client.post("/predict", data=data, headers=JSON)
     assert answer.status_code == 503
-    assert answer.json["type"] == "/problems/model-unavailable"
+    assert answer.get_json()["type"] == "/problems/model-unavailable"
     assert int(answer.headers["Retry-After"]) > 0
     assert client.get("/").status_code == 200
     assert client.get("/healthz").status_code == 200
@@ -55,8 +66,12 @@ def test_a_bundle_with_a_flipped_byte_is_not_served(
 
 
 def test_a_model_whose_golden_check_fails_is_not_served(
-    make_client, make_bundle, served, caplog, wait_for_failure
-):
+    make_client: MakeClient,
+    make_bundle: MakeBundle,
+    served: Bundle,
+    caplog: pytest.LogCaptureFixture,
+    wait_for_failure: WaitForFailure,
+) -> None:
     images, probability = served.read_golden()
     golden = io.BytesIO()
     np.savez(golden, images=images, probability=1 - probability)
@@ -67,8 +82,12 @@ def test_a_model_whose_golden_check_fails_is_not_served(
 
 
 def test_with_the_fallback_the_embedded_model_answers_instead(
-    make_client, make_bundle, embedded, caplog, wait_until
-):
+    make_client: MakeClient,
+    make_bundle: MakeBundle,
+    embedded: Bundle,
+    caplog: pytest.LogCaptureFixture,
+    wait_until: WaitUntil,
+) -> None:
     bundle = make_bundle()
     flip_byte(bundle.path / "model.tflite")
     client = make_client(model_uri=str(bundle.path), model_fallback="default")
@@ -76,15 +95,20 @@ def test_with_the_fallback_the_embedded_model_answers_instead(
     assert embedded.manifest.version in client.get("/readyz").text
 
 
-def test_with_the_fallback_the_configured_model_takes_over(make_client, make_bundle, wait_until):
+def test_with_the_fallback_the_configured_model_takes_over(
+    make_client: MakeClient, make_bundle: MakeBundle, wait_until: WaitUntil
+) -> None:
     bundle = make_bundle(files={"MODEL_CARD.md": b"# Another card\n"})
     client = make_client(model_uri=str(bundle.path), model_fallback="default")
     wait_until(lambda: bundle.manifest.version in client.get("/readyz").text)
 
 
 def test_a_model_that_was_mended_is_loaded_without_a_restart(
-    make_client, make_bundle, wait_for_failure, wait_until
-):
+    make_client: MakeClient,
+    make_bundle: MakeBundle,
+    wait_for_failure: WaitForFailure,
+    wait_until: WaitUntil,
+) -> None:
     bundle = make_bundle()
     whole = shutil.copytree(bundle.path, bundle.path.with_name("whole"))
     flip_byte(bundle.path / "MODEL_CARD.md")

@@ -1,27 +1,35 @@
 import io
+from collections.abc import Iterator
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
+from flask.testing import FlaskClient
+from numpy.typing import NDArray
 
 from app.answer import answer_photo
 from app.classifier import Classifier, Prediction
+from processing.bundle import Bundle
 from processing.drawing import draw_photo
+from tests.app.fixture_types import MakeBundle, Post
+
+Square = NDArray[np.uint8]
 
 JSON = {"Accept": "application/json"}
 
 
 @pytest.fixture(scope="module")
-def classifier(served):
+def classifier(served: Bundle) -> Classifier:
     return Classifier(served, threads=1)
 
 
-def orientations(square):
+def orientations(square: Square) -> Iterator[Square]:
     for mirrored, turns in product((False, True), range(4)):
         yield np.ascontiguousarray(np.rot90(square[:, ::-1] if mirrored else square, turns))
 
 
-def test_the_range_is_that_of_all_eight_orientations(classifier):
+def test_the_range_is_that_of_all_eight_orientations(classifier: Classifier) -> None:
     square = draw_photo(3, classifier.manifest.input.size, irregular=True)
     by_hand = [
         float(value)
@@ -36,13 +44,15 @@ def test_the_range_is_that_of_all_eight_orientations(classifier):
 
 
 @pytest.mark.parametrize("views", [1, 2, 4, 8])
-def test_no_orientation_is_looked_at_twice(classifier, monkeypatch, views):
+def test_no_orientation_is_looked_at_twice(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch, views: int
+) -> None:
     # As the graph takes them: itself; its mirror image; both upside down; all.
     averaged = {1: (0,), 2: (0, 4), 4: (0, 2, 4, 6), 8: range(8)}[views]
     square = np.arange(4, dtype=np.uint8).reshape(2, 2, 1).repeat(3, axis=2)
     seen = []
 
-    def look(image, _deadline=None):
+    def look(image: Square, _deadline: object = None) -> Prediction:
         by_view = [
             np.rot90(image[:, ::-1] if view >= 4 else image, view % 4).tobytes()
             for view in averaged
@@ -63,14 +73,17 @@ def test_no_orientation_is_looked_at_twice(classifier, monkeypatch, views):
     assert len(set(seen)) == 8
 
 
-def test_a_photo_on_both_sides_of_the_threshold_is_uncertain(make_bundle, photo):
+def test_a_photo_on_both_sides_of_the_threshold_is_uncertain(
+    make_bundle: MakeBundle, photo: bytes
+) -> None:
     plain = Classifier(make_bundle("plain"), threads=1)
-    answer = answer_photo(photo, plain, stability=True)
-    assert answer.stability.low < answer.stability.high
+    seen = answer_photo(photo, plain, stability=True).stability
+    assert seen
+    assert seen.low < seen.high
     for threshold, uncertain in (
-        ((answer.stability.low + answer.stability.high) / 2, True),
-        (answer.stability.low, False),
-        (answer.stability.high + 1e-6, False),
+        ((seen.low + seen.high) / 2, True),
+        (seen.low, False),
+        (seen.high + 1e-6, False),
     ):
         point = plain.manifest.in_force.model_dump() | {"threshold": threshold}
         bundle = make_bundle(
@@ -78,18 +91,21 @@ def test_a_photo_on_both_sides_of_the_threshold_is_uncertain(make_bundle, photo)
         )
         judged = answer_photo(photo, Classifier(bundle, threads=1), stability=True)
         assert judged.uncertain is uncertain
+        assert judged.probability is not None
         assert judged.label == ("malignant" if judged.probability >= threshold else "benign")
 
 
-def test_the_api_looks_at_all_orientations_only_where_it_is_asked_to(client, photo):
-    def ask(**fields):
+def test_the_api_looks_at_all_orientations_only_where_it_is_asked_to(
+    client: FlaskClient, photo: bytes
+) -> None:
+    def ask(**fields: str) -> Any:
         data = {"image": (io.BytesIO(photo), "a.jpg"), **fields}
-        return client.post("/predict", data=data, headers=JSON).json["images"][0]
+        return client.post("/predict", data=data, headers=JSON).get_json()["images"][0]
 
     assert ask()["stability"] is None
     asked = ask(stability="true")
     assert asked["stability"]["low"] <= asked["probability"] <= asked["stability"]["high"]
 
 
-def test_the_page_shows_the_range(post, photo):
+def test_the_page_shows_the_range(post: Post, photo: bytes) -> None:
     assert "Turned and mirrored" in post(photo, headers={"Accept": "text/html"}).text

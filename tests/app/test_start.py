@@ -14,11 +14,12 @@ import psutil
 import pytest
 
 from processing.bundle import Bundle
+from tests.app.fixture_types import MakeBundle, StartServer
 
 ROOT = Path(__file__).parents[2]
 
 
-def run(*command, **variables):
+def run(*command: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         command,
         cwd=ROOT,
@@ -30,7 +31,7 @@ def run(*command, **variables):
     )
 
 
-def test_the_app_imports_neither_training_nor_what_it_does_not_need_yet():
+def test_the_app_imports_neither_training_nor_what_it_does_not_need_yet() -> None:
     unwanted = {"tensorflow", "keras", "training", "boto3", "sentry_sdk", "app.__init__"}
     script = f"import wsgi, sys; assert not {unwanted} & set(sys.modules)"
     finished = run(sys.executable, "-c", script)
@@ -46,20 +47,22 @@ def test_the_app_imports_neither_training_nor_what_it_does_not_need_yet():
     ],
     ids=["gunicorn", "flask", "classify"],
 )
-def test_a_wrong_setting_stops_the_start_with_a_plain_message(command):
+def test_a_wrong_setting_stops_the_start_with_a_plain_message(command: tuple[str, ...]) -> None:
     finished = run(sys.executable, *command, MAX_UPLOAD_MB="many")
     assert finished.returncode != 0
     assert "MAX_UPLOAD_MB: wrong value 'many'; accepted: a whole number" in finished.stderr
     assert "Traceback" not in finished.stderr
 
 
-def test_gunicorn_serves_on_the_port_of_the_environment(server, served):
+def test_gunicorn_serves_on_the_port_of_the_environment(server: str, served: Bundle) -> None:
     request = urllib.request.Request(f"{server}/model", headers={"Accept": "application/json"})
     with urllib.request.urlopen(request) as answer:
         assert json.load(answer)["version"] == served.manifest.version
 
 
-def test_a_model_in_a_folder_is_served_by_several_workers(start_server, make_bundle):
+def test_a_model_in_a_folder_is_served_by_several_workers(
+    start_server: StartServer, make_bundle: MakeBundle
+) -> None:
     bundle = make_bundle(files={"MODEL_CARD.md": b"# Another card\n"})
     url = start_server(MODEL_URI=str(bundle.path), WEB_CONCURRENCY="2")
     for _ in range(4):

@@ -5,6 +5,7 @@ import os
 import statistics
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 import psutil
@@ -12,7 +13,9 @@ import pytest
 from PIL import Image
 
 from app.admission import ANSWER_SECONDS, PLACES
+from processing.bundle import Bundle
 from processing.drawing import draw_photo
+from tests.app.fixture_types import Processes, StartServer
 from tests.forms import ask, encode_form
 
 SECONDS = float(os.environ.get("STORM_SECONDS", "6"))
@@ -25,7 +28,12 @@ P99_SECONDS, AFTER_SECONDS = (5, 1) if "STORM_SECONDS" in os.environ else (ANSWE
     "ten times the capacity, for a while",
     "200 or 503 at once, p99 under 5 s, under 512 MB, then as before",
 )
-def test_a_storm_is_weathered(start_server, served, processes, record_property):
+def test_a_storm_is_weathered(
+    start_server: StartServer,
+    served: Bundle,
+    processes: Processes,
+    record_property: Callable[[str, object], None],
+) -> None:
     url = start_server(MODEL_URI=str(served.path), WEB_CONCURRENCY="2")
     drawn = Image.fromarray(draw_photo(1, 640, irregular=True)).resize((3000, 3000))
     file = io.BytesIO()
@@ -33,7 +41,7 @@ def test_a_storm_is_weathered(start_server, served, processes, record_property):
     form = encode_form([file.getvalue()])
     answers, over = [], threading.Event()
 
-    def visit():
+    def visit() -> None:
         while not over.is_set():
             started = time.monotonic()
             status, _ = ask(url, *form)

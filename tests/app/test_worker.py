@@ -8,14 +8,16 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from processing.bundle import Bundle
+from tests.app.fixture_types import Processes, StartServer, WaitUntil
 from tests.forms import ask, encode_form
 
 
-def connect(url):
+def connect(url: str) -> socket.socket:
     return socket.create_connection((urlsplit(url).hostname, urlsplit(url).port), timeout=20)
 
 
-def read_all(connection):
+def read_all(connection: socket.socket) -> bytes:
     answer = b""
     while chunk := connection.recv(65536):
         answer += chunk
@@ -27,8 +29,8 @@ def read_all(connection):
     "others are answered, the slow ones get 408",
 )
 def test_forty_senders_that_never_finish_keep_nobody_out_and_are_ended(
-    start_server, served, photo, wait_until
-):
+    start_server: StartServer, served: Bundle, photo: bytes, wait_until: WaitUntil
+) -> None:
     url = start_server(MODEL_URI=str(served.path), UPLOAD_SECONDS="6")
     body, headers = encode_form([photo])
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
@@ -36,7 +38,7 @@ def test_forty_senders_that_never_finish_keep_nobody_out_and_are_ended(
     slow = [connect(url) for _ in range(40)]
     over = threading.Event()
 
-    def trickle():
+    def trickle() -> None:
         for i in range(1000):
             for connection in slow[:20]:  # half of them come never so far as to the body
                 connection.sendall(head[i : i + 1].encode())
@@ -64,13 +66,15 @@ def test_forty_senders_that_never_finish_keep_nobody_out_and_are_ended(
 
 
 @pytest.mark.fault("SIGTERM with 20 requests in flight", "all answered, ended within 25 s")
-def test_a_server_told_to_stop_answers_what_it_has_begun(start_server, served, photo, processes):
+def test_a_server_told_to_stop_answers_what_it_has_begun(
+    start_server: StartServer, served: Bundle, photo: bytes, processes: Processes
+) -> None:
     url = start_server(MODEL_URI=str(served.path))
     body, headers = encode_form([photo] * 10, stability="true")
     outcomes = []
     begun = threading.Barrier(21)
 
-    def send():
+    def send() -> None:
         begun.wait()
         outcomes.append(ask(url, body, headers))
 

@@ -6,12 +6,12 @@ from config.settings import Settings, SettingsError, read_settings
 
 
 @pytest.fixture(autouse=True)
-def _empty_environment(monkeypatch):
+def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-def test_without_variables_the_embedded_model_is_served_and_nothing_is_sent():
+def test_without_variables_the_embedded_model_is_served_and_nothing_is_sent() -> None:
     settings = read_settings()
     assert settings.model_uri is None
     assert settings.model_fallback is None
@@ -20,7 +20,7 @@ def test_without_variables_the_embedded_model_is_served_and_nothing_is_sent():
     assert settings.web_concurrency == 1
 
 
-def test_variables_are_read(monkeypatch, tmp_path):
+def test_variables_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MODEL_URI", "s3://models/melanoma")
     monkeypatch.setenv("MODEL_FALLBACK", "default")
     monkeypatch.setenv("MODEL_CACHE", str(tmp_path))
@@ -34,7 +34,7 @@ def test_variables_are_read(monkeypatch, tmp_path):
     assert settings.port == 5000
 
 
-def test_an_empty_variable_counts_as_unset(monkeypatch):
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
         monkeypatch.setenv(name.upper(), "")
     assert read_settings() == Settings()
@@ -85,7 +85,9 @@ def test_host_and_port_say_where_to_listen(
         ("WEB_CONCURRENCY", "-1"),
     ],
 )
-def test_a_wrong_value_is_refused_with_its_name_and_what_is_accepted(monkeypatch, name, value):
+def test_a_wrong_value_is_refused_with_its_name_and_what_is_accepted(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError) as refusal:
         read_settings()
@@ -94,7 +96,7 @@ def test_a_wrong_value_is_refused_with_its_name_and_what_is_accepted(monkeypatch
     assert "\n" not in message
 
 
-def test_each_wrong_variable_gets_a_line(monkeypatch):
+def test_each_wrong_variable_gets_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "http")
     monkeypatch.setenv("MAX_UPLOAD_MB", "x")
     with pytest.raises(SettingsError) as refusal:
@@ -106,18 +108,18 @@ def test_each_wrong_variable_gets_a_line(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["SENTRY_DSN", "REDIS_URL", "METRICS_TOKEN"])
-def test_a_wrong_secret_is_not_shown(monkeypatch, name):
+def test_a_wrong_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "verysecret")
     with pytest.raises(SettingsError, match=f"{name}: wrong value; accepted") as refusal:
         read_settings()
     assert "verysecret" not in str(refusal.value)
 
 
-def test_a_secret_is_not_shown_in_the_settings(monkeypatch):
+def test_a_secret_is_not_shown_in_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SENTRY_DSN", "https://verysecret@example.org/1")
     assert "verysecret" not in repr(read_settings())
 
 
-def test_settings_cannot_be_changed():
+def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        read_settings().port = 1
+        read_settings().port = 1  # type: ignore[misc]

@@ -41,7 +41,10 @@ def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
     """The picture as a file of `kind`, at the best quality that it has."""
     if kind == "HEIC":
         return encode_heic(image, **options)
-    best = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}
+    best: dict[str, dict[str, Any]] = {
+        "JPEG": {"quality": 100, "subsampling": 0},
+        "WEBP": {"lossless": True},
+    }
     file = io.BytesIO()
     image.save(file, kind, **(best.get(kind, {}) | options))
     return file.getvalue()

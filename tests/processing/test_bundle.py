@@ -1,7 +1,9 @@
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from processing.bundle import (
     GOLDEN,
     MANIFEST,
     MODEL,
+    Bundle,
     BundleError,
     parse_manifest,
     read_bundle,
@@ -19,14 +22,17 @@ from processing.bundle import (
 )
 from tests.conftest import DESCRIPTION
 
+Change = Callable[[dict[str, Any]], object]
+EditManifest = Callable[[Change], Path]
+
 CONTENTS = {MODEL: b"model", GOLDEN: b"golden", CARD: "# Card: naïve\n".encode()}
 
 
 @pytest.fixture
-def edit_manifest(drawn_bundle):
+def edit_manifest(drawn_bundle: Callable[..., Bundle]) -> EditManifest:
     """A function that writes a bundle, changes its manifest by hand, and returns its folder."""
 
-    def edit(change) -> Path:
+    def edit(change: Change) -> Path:
         path = drawn_bundle().path
         fields = json.loads((path / MANIFEST).read_text())
         change(fields)
@@ -36,7 +42,7 @@ def edit_manifest(drawn_bundle):
     return edit
 
 
-def test_what_is_written_is_read_back(tmp_path):
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     written = write_bundle(tmp_path / "bundle", DESCRIPTION, CONTENTS)
 
     read = read_bundle(tmp_path / "bundle")
@@ -50,9 +56,9 @@ def test_what_is_written_is_read_back(tmp_path):
     assert sorted(p.name for p in read.path.iterdir()) == sorted([MANIFEST, *FILES])
 
 
-def test_golden_images_are_read_back(tmp_path):
+def test_golden_images_are_read_back(tmp_path: Path) -> None:
     images = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
-    np.savez(tmp_path / GOLDEN, images=images, probability=np.float32([0.25, 0.75]))
+    np.savez(tmp_path / GOLDEN, images=images, probability=np.array([0.25, 0.75], np.float32))
     contents = {**CONTENTS, GOLDEN: (tmp_path / GOLDEN).read_bytes()}
 
     bundle = write_bundle(tmp_path / "bundle", DESCRIPTION, contents)
@@ -62,7 +68,7 @@ def test_golden_images_are_read_back(tmp_path):
     assert probability.tolist() == [0.25, 0.75]
 
 
-def test_version_is_that_of_the_files_alone(tmp_path):
+def test_version_is_that_of_the_files_alone(tmp_path: Path) -> None:
     first = write_bundle(tmp_path / "1", DESCRIPTION, CONTENTS)
     again = write_bundle(tmp_path / "2", DESCRIPTION, dict(reversed(CONTENTS.items())))
     other = write_bundle(tmp_path / "3", DESCRIPTION, {**CONTENTS, MODEL: b"mOdel"})
@@ -71,14 +77,14 @@ def test_version_is_that_of_the_files_alone(tmp_path):
     assert first.manifest.version != other.manifest.version
 
 
-def test_bundle_can_be_read_by_the_user_that_serves(drawn_bundle):
+def test_bundle_can_be_read_by_the_user_that_serves(drawn_bundle: Callable[..., Bundle]) -> None:
     if os.name == "nt":
         pytest.skip("Windows has no POSIX permission bits, which this file's access is tested by")
     assert drawn_bundle().path.stat().st_mode & 0o777 == 0o755
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_flipped_byte_is_noticed(name, drawn_bundle):
+def test_flipped_byte_is_noticed(name: str, drawn_bundle: Callable[..., Bundle]) -> None:
     path = drawn_bundle().path
     content = bytearray((path / name).read_bytes())
     content[0] ^= 1
@@ -89,7 +95,7 @@ def test_flipped_byte_is_noticed(name, drawn_bundle):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_file_of_another_size_is_noticed(name, drawn_bundle):
+def test_file_of_another_size_is_noticed(name: str, drawn_bundle: Callable[..., Bundle]) -> None:
     path = drawn_bundle().path
     (path / name).write_bytes((path / name).read_bytes() + b"!")
 
@@ -98,7 +104,7 @@ def test_file_of_another_size_is_noticed(name, drawn_bundle):
 
 
 @pytest.mark.parametrize("name", [MANIFEST, *FILES])
-def test_missing_file_is_named(name, drawn_bundle):
+def test_missing_file_is_named(name: str, drawn_bundle: Callable[..., Bundle]) -> None:
     path = drawn_bundle().path
     (path / name).unlink()
 
@@ -106,7 +112,7 @@ def test_missing_file_is_named(name, drawn_bundle):
         read_bundle(path)
 
 
-def test_folder_that_is_not_there_is_named(tmp_path):
+def test_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"nowhere.manifest.json cannot be read"):
         read_bundle(tmp_path / "nowhere")
 
@@ -114,19 +120,21 @@ def test_folder_that_is_not_there_is_named(tmp_path):
 @pytest.mark.parametrize(
     "foreign", ["../../etc/passwd", "/etc/passwd", "extra.bin", "manifest.json"]
 )
-def test_foreign_file_in_the_manifest_is_refused_before_it_is_opened(foreign, edit_manifest):
+def test_foreign_file_in_the_manifest_is_refused_before_it_is_opened(
+    foreign: str, edit_manifest: EditManifest
+) -> None:
     path = edit_manifest(lambda fields: fields["files"].update({foreign: fields["files"][MODEL]}))
 
     with pytest.raises(BundleError, match="files must be"):
         read_bundle(path)
 
 
-def test_manifest_that_lacks_a_file_is_refused(edit_manifest):
+def test_manifest_that_lacks_a_file_is_refused(edit_manifest: EditManifest) -> None:
     with pytest.raises(BundleError, match="files must be"):
         read_bundle(edit_manifest(lambda fields: fields["files"].pop(CARD)))
 
 
-def test_manifest_of_other_files_is_refused(edit_manifest):
+def test_manifest_of_other_files_is_refused(edit_manifest: EditManifest) -> None:
     path = edit_manifest(lambda fields: fields.update(version="0" * 64))
 
     with pytest.raises(BundleError, match="version does not match the files"):
@@ -134,7 +142,9 @@ def test_manifest_of_other_files_is_refused(edit_manifest):
 
 
 @pytest.mark.parametrize("version", [0, 3, "1", None])
-def test_other_format_version_says_to_update_the_app(version, edit_manifest):
+def test_other_format_version_says_to_update_the_app(
+    version: object, edit_manifest: EditManifest
+) -> None:
     path = edit_manifest(lambda fields: fields.update(format_version=version, novelty=1))
 
     with pytest.raises(
@@ -143,8 +153,10 @@ def test_other_format_version_says_to_update_the_app(version, edit_manifest):
         read_bundle(path)
 
 
-def test_a_manifest_of_format_1_means_the_first_pixel_path(edit_manifest):
-    def make_format_1(fields):
+def test_a_manifest_of_format_1_means_the_first_pixel_path(
+    edit_manifest: EditManifest,
+) -> None:
+    def make_format_1(fields: dict[str, Any]) -> None:
         fields.update(format_version=1)
         del fields["input"]["pixel_path"]
 
@@ -152,13 +164,13 @@ def test_a_manifest_of_format_1_means_the_first_pixel_path(edit_manifest):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"<html>"])
-def test_manifest_that_is_not_json_is_refused(content):
+def test_manifest_that_is_not_json_is_refused(content: bytes) -> None:
     with pytest.raises(BundleError, match="here is not JSON"):
         parse_manifest(content, "here")
 
 
 @pytest.mark.parametrize("content", [b"[]", b"1", b"null", b"{}"])
-def test_manifest_that_is_other_json_is_refused(content):
+def test_manifest_that_is_other_json_is_refused(content: bytes) -> None:
     with pytest.raises(BundleError, match="here has format_version None"):
         parse_manifest(content, "here")
 
@@ -179,12 +191,12 @@ def test_manifest_that_is_other_json_is_refused(content):
         (lambda fields: fields["files"][MODEL].update(size_bytes=-1), "size_bytes: "),
     ],
 )
-def test_wrong_field_is_named(change, fault, edit_manifest):
+def test_wrong_field_is_named(change: Change, fault: str, edit_manifest: EditManifest) -> None:
     with pytest.raises(BundleError, match=f"{fault}.*Export the model again"):
         read_bundle(edit_manifest(change))
 
 
-def test_bundle_is_not_written_over_what_is_there(tmp_path):
+def test_bundle_is_not_written_over_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "bundle").mkdir()
 
     with pytest.raises(BundleError, match="exists. Remove it, or choose another"):
@@ -195,7 +207,9 @@ def test_bundle_is_not_written_over_what_is_there(tmp_path):
 @pytest.mark.parametrize(
     "contents", [{MODEL: b""}, {**CONTENTS, "extra": b""}, {**CONTENTS, "../x": b""}]
 )
-def test_missing_and_foreign_files_are_not_written(contents, tmp_path):
+def test_missing_and_foreign_files_are_not_written(
+    contents: dict[str, bytes], tmp_path: Path
+) -> None:
     with pytest.raises(BundleError, match="A bundle holds"):
         write_bundle(tmp_path / "bundle", DESCRIPTION, contents)
     assert list(tmp_path.iterdir()) == []
@@ -204,18 +218,18 @@ def test_missing_and_foreign_files_are_not_written(contents, tmp_path):
 class InterruptedContents(dict[str, bytes]):
     """Contents whose making is interrupted after the first file."""
 
-    def items(self):
+    def items(self) -> Any:
         yield MODEL, b"model"
         raise KeyboardInterrupt
 
 
-def test_interrupted_write_leaves_nothing(tmp_path):
+def test_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_bundle(tmp_path / "runs" / "bundle", DESCRIPTION, InterruptedContents(CONTENTS))
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-def test_bundle_can_be_moved(drawn_bundle, tmp_path):
+def test_bundle_can_be_moved(drawn_bundle: Callable[..., Bundle], tmp_path: Path) -> None:
     bundle = drawn_bundle()
     shutil.move(bundle.path, tmp_path / "elsewhere")
 

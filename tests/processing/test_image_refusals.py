@@ -2,6 +2,7 @@ import random
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def read_in_new_process(data: bytes, setting: str = "") -> tuple[str, int]:
     return told, int(megabytes)
 
 
-def test_small_file_of_100_megapixels_is_refused_before_it_is_decoded():
+def test_small_file_of_100_megapixels_is_refused_before_it_is_decoded() -> None:
     data = encode_vast_png(10_000)
     assert len(data) < 13_000
 
@@ -90,7 +91,7 @@ def declare(kind: str, width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "HEIC"])
-def test_every_kind_is_refused_before_it_is_decoded(kind):
+def test_every_kind_is_refused_before_it_is_decoded(kind: str) -> None:
     told, megabytes = read_in_new_process(declare(kind, 16_000, 16_000))
 
     assert "megapixels. Send a smaller copy" in told
@@ -100,7 +101,7 @@ def test_every_kind_is_refused_before_it_is_decoded(kind):
 @pytest.mark.parametrize(
     ("kind", "limit"), [("JPEG", MAX_PIXELS), ("WEBP", MAX_WEBP_PIXELS), ("HEIC", MAX_PIXELS)]
 )
-def test_cap_is_on_width_times_height(kind, limit):
+def test_cap_is_on_width_times_height(kind: str, limit: int) -> None:
     width = limit // 4000
 
     with pytest.raises(TooManyPixelsError, match=f"{limit // 1_000_000} megapixels"):
@@ -112,14 +113,14 @@ def test_cap_is_on_width_times_height(kind, limit):
 # Files that cannot be used.
 
 
-def test_empty_file_is_refused():
+def test_empty_file_is_refused() -> None:
     with pytest.raises(BrokenImageError, match="is empty. Choose the photo again"):
         read(b"")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("part", [0.5, 0.9])
-def test_truncated_file_is_refused(kind, part):
+def test_truncated_file_is_refused(kind: str, part: float) -> None:
     data = encode(Image.fromarray(draw_lesion(1, 200)), kind)
 
     with pytest.raises(BrokenImageError, match="Send the original again"):
@@ -127,13 +128,13 @@ def test_truncated_file_is_refused(kind, part):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_file_cut_off_in_its_header_is_refused_as_broken(kind):
+def test_file_cut_off_in_its_header_is_refused_as_broken(kind: str) -> None:
     with pytest.raises(BrokenImageError, match="Send the original again"):
         read(encode(make_picture(), kind)[:24])
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
-def test_animation_is_refused(kind):
+def test_animation_is_refused(kind: str) -> None:
     frames = [make_picture(), make_picture().transpose(Image.Transpose.ROTATE_180)]
 
     with pytest.raises(AnimatedImageError, match="is animated. Send a single still photo"):
@@ -157,7 +158,7 @@ def make_gif() -> bytes:
         (lambda: b"PK\x03\x04" + bytes(100), "a ZIP archive"),
     ],
 )
-def test_file_of_another_kind_is_named(make, name):
+def test_file_of_another_kind_is_named(make: Callable[[], bytes], name: str) -> None:
     with pytest.raises(UnsupportedImageError, match=f"This is {name}.*Send one of these"):
         read(make())
 
@@ -165,12 +166,12 @@ def test_file_of_another_kind_is_named(make, name):
 @pytest.mark.parametrize(
     "data", [b"just a text, renamed to .jpg", b"\0", b"<svg/>", random.Random(1).randbytes(5000)]
 )
-def test_file_that_is_no_image_is_refused(data):
+def test_file_that_is_no_image_is_refused(data: bytes) -> None:
     with pytest.raises(UnsupportedImageError, match="This is not a JPEG, PNG, WebP or HEIC photo"):
         read(data)
 
 
-def test_heic_with_a_damaged_item_type_does_not_end_the_process():
+def test_heic_with_a_damaged_item_type_does_not_end_the_process() -> None:
     """It did with pi-heif 1.4.0; in a process of its own, since no exception would tell."""
     data = encode(make_picture(), "HEIC", exif=turn(make_picture(), 1)[1])
     told, _ = read_in_new_process(data.replace(b"\0\0Exif\0", b"\0\0Exi\xff\0", 1))
@@ -179,7 +180,7 @@ def test_heic_with_a_damaged_item_type_does_not_end_the_process():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_damage_does_more_than_be_reported(kind):
+def test_no_damage_does_more_than_be_reported(kind: str) -> None:
     """A file with random bytes replaced gives a square or an ImageError, and nothing else."""
     whole = encode(make_picture(), kind, exif=turn(make_picture(), 6)[1])
     rng = random.Random(kind)

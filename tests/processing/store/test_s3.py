@@ -6,23 +6,25 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
 
-from processing.bundle import FILES, MANIFEST, MODEL
+from processing.bundle import FILES, MANIFEST, MODEL, Bundle
 from processing.store import s3 as s3_store
 from processing.store.base import StoreError
 from processing.store.open import fetch_bundle, open_store
-from tests.faulty_proxy import FaultyProxy
+from tests.conftest import S3Server
+from tests.faulty_proxy import Fault, FaultyProxy
 
 REPOSITORY = Path(__file__).parents[3]
 MODEL_BYTES = bytes(range(256)) * 1000  # long enough to be spoilt midway
 
 
 @pytest.fixture
-def proxy(s3, monkeypatch) -> Iterator[FaultyProxy]:
+def proxy(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
     """A proxy before the S3 server; the environment points to it."""
     with FaultyProxy(s3.port) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
@@ -30,7 +32,7 @@ def proxy(s3, monkeypatch) -> Iterator[FaultyProxy]:
 
 
 @pytest.fixture
-def impatient(monkeypatch) -> None:
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for S3 as often as ever, but not as long."""
     monkeypatch.setitem(s3_store.CONFIG, "read_timeout", 0.5)
 
@@ -41,7 +43,9 @@ def files_in(cache: Path) -> list[str]:
     return sorted(path.relative_to(cache).as_posix() for path in paths)
 
 
-def test_bundle_that_travels_in_several_parts_arrives(s3_uri, drawn_bundle, cache):
+def test_bundle_that_travels_in_several_parts_arrives(
+    s3_uri: str, drawn_bundle: Callable[..., Bundle], cache: Path
+) -> None:
     bundle = drawn_bundle(model=os.urandom(20_000_000))
 
     open_store(s3_uri).publish(bundle.path)
@@ -49,14 +53,18 @@ def test_bundle_that_travels_in_several_parts_arrives(s3_uri, drawn_bundle, cach
     assert fetch_bundle(s3_uri, cache).manifest == bundle.manifest
 
 
-def test_store_may_be_a_whole_bucket(bucket, drawn_bundle, cache):
+def test_store_may_be_a_whole_bucket(
+    bucket: str, drawn_bundle: Callable[..., Bundle], cache: Path
+) -> None:
     version = open_store(f"s3://{bucket}").publish(drawn_bundle().path)
 
     assert fetch_bundle(f"s3://{bucket}/", cache).manifest.version == version
     assert open_store(f"s3://{bucket}").list_versions() == [version]
 
 
-def test_version_that_is_there_is_not_uploaded_again(proxy, s3_uri, drawn_bundle):
+def test_version_that_is_there_is_not_uploaded_again(
+    proxy: FaultyProxy, s3_uri: str, drawn_bundle: Callable[..., Bundle]
+) -> None:
     bundle = drawn_bundle()
     store = open_store(s3_uri)
     store.publish(bundle.path)
@@ -67,7 +75,9 @@ def test_version_that_is_there_is_not_uploaded_again(proxy, s3_uri, drawn_bundle
     assert proxy.count("PUT", "") == 0
 
 
-def test_publisher_whose_answer_got_lost_is_not_told_of_another(proxy, s3_uri, drawn_bundle):
+def test_publisher_whose_answer_got_lost_is_not_told_of_another(
+    proxy: FaultyProxy, s3_uri: str, drawn_bundle: Callable[..., Bundle]
+) -> None:
     proxy.spoil("current.json", "lose", method="PUT")
 
     version = open_store(s3_uri).publish(drawn_bundle().path)
@@ -79,13 +89,15 @@ def test_publisher_whose_answer_got_lost_is_not_told_of_another(proxy, s3_uri, d
 # The cache.
 
 
-def fetch_when_all_are_ready(barrier, uri: str, cache: Path) -> None:
+def fetch_when_all_are_ready(barrier: Barrier, uri: str, cache: Path) -> None:
     barrier.wait(timeout=60)
     fetch_bundle(uri, cache)
 
 
 @pytest.mark.fault("eight processes start at once", "one downloads, all serve")
-def test_processes_that_start_at_once_download_once(proxy, s3_uri, drawn_bundle, cache):
+def test_processes_that_start_at_once_download_once(
+    proxy: FaultyProxy, s3_uri: str, drawn_bundle: Callable[..., Bundle], cache: Path
+) -> None:
     version = open_store(s3_uri).publish(drawn_bundle(model=MODEL_BYTES).path)
     proxy.requests.clear()
     spawn = multiprocessing.get_context("spawn")
@@ -103,7 +115,9 @@ def test_processes_that_start_at_once_download_once(proxy, s3_uri, drawn_bundle,
     assert files_in(cache) == sorted([version, *(f"{version}/{n}" for n in (MANIFEST, *FILES))])
 
 
-def test_cached_version_is_not_downloaded_again(proxy, s3_uri, drawn_bundle, cache):
+def test_cached_version_is_not_downloaded_again(
+    proxy: FaultyProxy, s3_uri: str, drawn_bundle: Callable[..., Bundle], cache: Path
+) -> None:
     open_store(s3_uri).publish(drawn_bundle().path)
     first = fetch_bundle(s3_uri, cache)
     proxy.requests.clear()
@@ -113,7 +127,9 @@ def test_cached_version_is_not_downloaded_again(proxy, s3_uri, drawn_bundle, cac
 
 
 @pytest.mark.parametrize("name", [MANIFEST, *FILES])
-def test_cached_version_that_was_damaged_is_downloaded_again(name, s3_uri, drawn_bundle, cache):
+def test_cached_version_that_was_damaged_is_downloaded_again(
+    name: str, s3_uri: str, drawn_bundle: Callable[..., Bundle], cache: Path
+) -> None:
     bundle = drawn_bundle()
     open_store(s3_uri).publish(bundle.path)
     (fetch_bundle(s3_uri, cache).path / name).write_bytes(b"{}")
@@ -123,7 +139,9 @@ def test_cached_version_that_was_damaged_is_downloaded_again(name, s3_uri, drawn
     assert (fetched.path / name).read_bytes() == (bundle.path / name).read_bytes()
 
 
-def test_cached_version_that_lost_a_file_is_downloaded_again(s3_uri, drawn_bundle, cache):
+def test_cached_version_that_lost_a_file_is_downloaded_again(
+    s3_uri: str, drawn_bundle: Callable[..., Bundle], cache: Path
+) -> None:
     open_store(s3_uri).publish(drawn_bundle().path)
     fetch_bundle(s3_uri, cache).model_path.unlink()
 
@@ -132,8 +150,13 @@ def test_cached_version_that_lost_a_file_is_downloaded_again(s3_uri, drawn_bundl
 
 @pytest.mark.fault("kill -9 during the pull", "the next pull clears up, and is whole")
 def test_what_a_killed_process_leaves_is_gone_after_the_next_download(
-    proxy, s3, s3_uri, drawn_bundle, cache, monkeypatch
-):
+    proxy: FaultyProxy,
+    s3: S3Server,
+    s3_uri: str,
+    drawn_bundle: Callable[..., Bundle],
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     version = open_store(s3_uri).publish(drawn_bundle(model=MODEL_BYTES).path)
     proxy.spoil(MODEL, "stall", after=100_000)
     code = "import sys; from pathlib import Path; from processing.store.open import fetch_bundle;"
@@ -150,7 +173,9 @@ def test_what_a_killed_process_leaves_is_gone_after_the_next_download(
 
 
 @pytest.mark.fault("the disk is full during the pull", "told, and nothing left in the cache")
-def test_disk_that_is_full_is_reported_and_left_clean(s3_uri, drawn_bundle, cache):
+def test_disk_that_is_full_is_reported_and_left_clean(
+    s3_uri: str, drawn_bundle: Callable[..., Bundle], cache: Path
+) -> None:
     resource = pytest.importorskip("resource", reason="Windows cannot limit the size of files")
     open_store(s3_uri).publish(drawn_bundle(model=MODEL_BYTES).path)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -170,7 +195,14 @@ def test_disk_that_is_full_is_reported_and_left_clean(s3_uri, drawn_bundle, cach
 
 @pytest.mark.fault("the body is cut or stalls, once", "tried again, and whole")
 @pytest.mark.parametrize("fault", ["cut", "stall"])
-def test_download_survives_one_fault(fault, proxy, s3_uri, drawn_bundle, cache, impatient):
+def test_download_survives_one_fault(
+    fault: Fault,
+    proxy: FaultyProxy,
+    s3_uri: str,
+    drawn_bundle: Callable[..., Bundle],
+    cache: Path,
+    impatient: None,
+) -> None:
     version = open_store(s3_uri).publish(drawn_bundle(model=MODEL_BYTES).path)
     proxy.requests.clear()
     proxy.spoil(MODEL, fault, after=100_000)
@@ -183,8 +215,15 @@ def test_download_survives_one_fault(fault, proxy, s3_uri, drawn_bundle, cache, 
 @pytest.mark.parametrize("fault", ["cut", "stall"])
 @pytest.mark.parametrize(("name", "after"), [(MODEL, 100_000), ("current.json", 50)])
 def test_body_that_always_breaks_off_is_reported(
-    name, after, fault, proxy, s3_uri, drawn_bundle, cache, impatient
-):
+    name: str,
+    after: int,
+    fault: Fault,
+    proxy: FaultyProxy,
+    s3_uri: str,
+    drawn_bundle: Callable[..., Bundle],
+    cache: Path,
+    impatient: None,
+) -> None:
     open_store(s3_uri).publish(drawn_bundle(model=MODEL_BYTES).path)
     proxy.spoil(name, fault, after=after, times=100)
 
@@ -195,7 +234,9 @@ def test_body_that_always_breaks_off_is_reported(
 
 @pytest.mark.fault("a byte is flipped, or the body announced too short", "refused, nothing left")
 @pytest.mark.parametrize("fault", ["flip", "shorten"])
-def test_body_that_is_not_what_was_stored_is_noticed(fault, proxy, s3_uri, drawn_bundle, cache):
+def test_body_that_is_not_what_was_stored_is_noticed(
+    fault: Fault, proxy: FaultyProxy, s3_uri: str, drawn_bundle: Callable[..., Bundle], cache: Path
+) -> None:
     open_store(s3_uri).publish(drawn_bundle(model=MODEL_BYTES).path)
     proxy.spoil(MODEL, fault, after=100_000, times=100)
 
@@ -205,7 +246,13 @@ def test_body_that_is_not_what_was_stored_is_noticed(fault, proxy, s3_uri, drawn
 
 
 @pytest.mark.fault("the body is slow", "waited for, and whole")
-def test_slow_body_arrives(proxy, s3_uri, drawn_bundle, cache, impatient):
+def test_slow_body_arrives(
+    proxy: FaultyProxy,
+    s3_uri: str,
+    drawn_bundle: Callable[..., Bundle],
+    cache: Path,
+    impatient: None,
+) -> None:
     version = open_store(s3_uri).publish(drawn_bundle(model=MODEL_BYTES).path)
     proxy.spoil(MODEL, "slow")
     proxy.requests.clear()
@@ -219,7 +266,9 @@ def test_slow_body_arrives(proxy, s3_uri, drawn_bundle, cache, impatient):
 @pytest.mark.fault(
     "the pointer changes during the pull", "the one begun is finished, then the other"
 )
-def test_pointer_that_changes_during_the_download_harms_neither(proxy, s3_uri, drawn_bundle, cache):
+def test_pointer_that_changes_during_the_download_harms_neither(
+    proxy: FaultyProxy, s3_uri: str, drawn_bundle: Callable[..., Bundle], cache: Path
+) -> None:
     store = open_store(s3_uri)
     first = store.publish(drawn_bundle(model=MODEL_BYTES).path)
     proxy.spoil(MODEL, "delay", after=100_000)
@@ -240,7 +289,9 @@ def test_pointer_that_changes_during_the_download_harms_neither(proxy, s3_uri, d
     "the endpoint takes the connection and is silent",
     "given up after the timeout, and told",
 )
-def test_server_that_accepts_and_never_answers_is_reported(s3_uri, cache, impatient, monkeypatch):
+def test_server_that_accepts_and_never_answers_is_reported(
+    s3_uri: str, cache: Path, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{port}")
@@ -250,7 +301,9 @@ def test_server_that_accepts_and_never_answers_is_reported(s3_uri, cache, impati
 
 
 @pytest.mark.fault("the endpoint is dead", "told to check the endpoint")
-def test_server_that_is_down_is_reported(s3_uri, cache, monkeypatch):
+def test_server_that_is_down_is_reported(
+    s3_uri: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{port}")
@@ -259,7 +312,9 @@ def test_server_that_is_down_is_reported(s3_uri, cache, monkeypatch):
         fetch_bundle(s3_uri, cache)
 
 
-def test_endpoint_that_is_no_url_is_reported(s3_uri, cache, monkeypatch):
+def test_endpoint_that_is_no_url_is_reported(
+    s3_uri: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "storage")
 
     with pytest.raises(StoreError, match="Invalid endpoint: storage. Check the environment"):
@@ -270,24 +325,30 @@ def test_endpoint_that_is_no_url_is_reported(s3_uri, cache, monkeypatch):
 
 
 @pytest.mark.parametrize("act", ["read_pointer", "list_versions", "rollback"])
-def test_bucket_that_does_not_exist_is_reported(act, s3):
+def test_bucket_that_does_not_exist_is_reported(act: str, s3: S3Server) -> None:
     with pytest.raises(StoreError, match="in a bucket that does not exist. Create it"):
         getattr(open_store("s3://no-such-bucket/melanoma"), act)()
 
 
-def test_bucket_to_publish_in_must_exist(s3, drawn_bundle):
+def test_bucket_to_publish_in_must_exist(s3: S3Server, drawn_bundle: Callable[..., Bundle]) -> None:
     with pytest.raises(StoreError, match="in a bucket that does not exist. Create it"):
         open_store("s3://no-such-bucket/melanoma").publish(drawn_bundle().path)
 
 
-def test_bucket_name_that_cannot_be_is_refused(s3, cache):
+def test_bucket_name_that_cannot_be_is_refused(s3: S3Server, cache: Path) -> None:
     with pytest.raises(StoreError, match="Invalid bucket name"):
         fetch_bundle("s3://two words/x", cache)
 
 
 @pytest.mark.fault("wrong keys", "refused, and told to check the keys")
 @pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
-def test_wrong_keys_are_reported(name, s3_uri, drawn_bundle, cache, monkeypatch):
+def test_wrong_keys_are_reported(
+    name: str,
+    s3_uri: str,
+    drawn_bundle: Callable[..., Bundle],
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv(name, "wrong")
 
     with pytest.raises(StoreError, match="refuses the keys. Check AWS_ACCESS_KEY_ID"):
@@ -296,7 +357,7 @@ def test_wrong_keys_are_reported(name, s3_uri, drawn_bundle, cache, monkeypatch)
         open_store(s3_uri).publish(drawn_bundle().path)
 
 
-def test_no_keys_are_reported(s3_uri, cache, monkeypatch):
+def test_no_keys_are_reported(s3_uri: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
 
@@ -304,7 +365,9 @@ def test_no_keys_are_reported(s3_uri, cache, monkeypatch):
         fetch_bundle(s3_uri, cache)
 
 
-def test_half_of_the_keys_is_reported(s3_uri, cache, monkeypatch):
+def test_half_of_the_keys_is_reported(
+    s3_uri: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
 
     with pytest.raises(StoreError, match="missing: AWS_SECRET_ACCESS_KEY. Check the environment"):
@@ -312,7 +375,9 @@ def test_half_of_the_keys_is_reported(s3_uri, cache, monkeypatch):
 
 
 @pytest.mark.fault("keys without the right to read", "refused, and told which right")
-def test_keys_without_the_right_are_reported(s3, bucket, s3_uri, drawn_bundle, cache):
+def test_keys_without_the_right_are_reported(
+    s3: S3Server, bucket: str, s3_uri: str, drawn_bundle: Callable[..., Bundle], cache: Path
+) -> None:
     open_store(s3_uri).publish(drawn_bundle().path)
     everything = f"arn:aws:s3:::{bucket}/*"
     denial = {"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject", "Resource": everything}

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from processing.bundle import CARD, FILES, MANIFEST, MODEL, BundleError, Manifest
+from processing.bundle import CARD, FILES, MANIFEST, MODEL, Bundle, BundleError, Manifest
 from processing.store.base import StoreError
 from processing.store.open import fetch_bundle, open_store
+from tests.processing.conftest import Damage
 
 
-def test_published_bundle_is_fetched(uri, drawn_bundle, cache):
+def test_published_bundle_is_fetched(
+    uri: str, drawn_bundle: Callable[..., Bundle], cache: Path
+) -> None:
     bundle = drawn_bundle()
 
     version = open_store(uri).publish(bundle.path)
@@ -26,7 +29,9 @@ def test_published_bundle_is_fetched(uri, drawn_bundle, cache):
     assert fetched.model_path.read_bytes() == b"model"
 
 
-def test_progress_adds_up_to_the_size_of_the_files(uri, drawn_bundle):
+def test_progress_adds_up_to_the_size_of_the_files(
+    uri: str, drawn_bundle: Callable[..., Bundle]
+) -> None:
     bundle = drawn_bundle(model=bytes(1_000_000))
     stored: list[int] = []
 
@@ -36,21 +41,25 @@ def test_progress_adds_up_to_the_size_of_the_files(uri, drawn_bundle):
     assert sum(stored) == files_bytes
 
 
-def test_folder_store_is_read_in_place(folder_uri, drawn_bundle, cache):
+def test_folder_store_is_read_in_place(
+    folder_uri: str, drawn_bundle: Callable[..., Bundle], cache: Path
+) -> None:
     version = open_store(folder_uri).publish(drawn_bundle().path)
 
     assert fetch_bundle(folder_uri, cache).path == Path(folder_uri, "bundles", version)
     assert not cache.exists()
 
 
-def test_bundle_folder_is_read_in_place(drawn_bundle, cache):
+def test_bundle_folder_is_read_in_place(drawn_bundle: Callable[..., Bundle], cache: Path) -> None:
     bundle = drawn_bundle()
 
     assert fetch_bundle(str(bundle.path), cache) == bundle
     assert not cache.exists()
 
 
-def test_versions_are_listed_in_the_order_of_their_publishing(uri, drawn_bundle):
+def test_versions_are_listed_in_the_order_of_their_publishing(
+    uri: str, drawn_bundle: Callable[..., Bundle]
+) -> None:
     store = open_store(uri)
     first = store.publish(drawn_bundle(model=b"1").path)
     time.sleep(1.1)  # S3 tells whole seconds
@@ -61,7 +70,9 @@ def test_versions_are_listed_in_the_order_of_their_publishing(uri, drawn_bundle)
     assert [entry.version for entry in store.read_pointer().previous] == [first]
 
 
-def test_pointer_names_version_and_hash_of_its_manifest(folder_uri, drawn_bundle):
+def test_pointer_names_version_and_hash_of_its_manifest(
+    folder_uri: str, drawn_bundle: Callable[..., Bundle]
+) -> None:
     version = open_store(folder_uri).publish(drawn_bundle().path)
 
     pointer = json.loads(Path(folder_uri, "current.json").read_text())
@@ -73,7 +84,9 @@ def test_pointer_names_version_and_hash_of_its_manifest(folder_uri, drawn_bundle
 # A version never changes.
 
 
-def test_version_in_force_is_published_again_without_effect(uri, drawn_bundle):
+def test_version_in_force_is_published_again_without_effect(
+    uri: str, drawn_bundle: Callable[..., Bundle]
+) -> None:
     bundle = drawn_bundle()
     store = open_store(uri)
     store.publish(bundle.path)
@@ -84,7 +97,9 @@ def test_version_in_force_is_published_again_without_effect(uri, drawn_bundle):
     assert stored == []
 
 
-def test_model_exported_twice_is_the_same_version(uri, drawn_bundle):
+def test_model_exported_twice_is_the_same_version(
+    uri: str, drawn_bundle: Callable[..., Bundle]
+) -> None:
     first, second = drawn_bundle(), drawn_bundle()
     manifest = json.loads((second.path / MANIFEST).read_text())
     manifest["created"] = "2030-01-01T00:00:00Z"
@@ -95,7 +110,9 @@ def test_model_exported_twice_is_the_same_version(uri, drawn_bundle):
     assert store.read_pointer().previous == ()
 
 
-def test_other_manifest_for_the_same_files_is_refused(uri, drawn_bundle, cache):
+def test_other_manifest_for_the_same_files_is_refused(
+    uri: str, drawn_bundle: Callable[..., Bundle], cache: Path
+) -> None:
     store = open_store(uri)
     store.publish(drawn_bundle().path)
 
@@ -104,7 +121,9 @@ def test_other_manifest_for_the_same_files_is_refused(uri, drawn_bundle, cache):
     assert fetch_bundle(uri, cache).manifest.licence == "CC0-1.0"
 
 
-def test_damaged_version_is_not_published_again_over_itself(uri, damage, drawn_bundle):
+def test_damaged_version_is_not_published_again_over_itself(
+    uri: str, damage: Damage, drawn_bundle: Callable[..., Bundle]
+) -> None:
     bundle = drawn_bundle()
     store = open_store(uri)
     store.publish(bundle.path)
@@ -114,7 +133,7 @@ def test_damaged_version_is_not_published_again_over_itself(uri, damage, drawn_b
         store.publish(bundle.path)
 
 
-def test_damaged_bundle_is_not_published(uri, drawn_bundle):
+def test_damaged_bundle_is_not_published(uri: str, drawn_bundle: Callable[..., Bundle]) -> None:
     bundle = drawn_bundle()
     (bundle.path / MODEL).write_bytes(b"mOdel")
     store = open_store(uri)
@@ -127,7 +146,9 @@ def test_damaged_bundle_is_not_published(uri, drawn_bundle):
 # Several publish at once.
 
 
-def test_publisher_is_told_that_another_was_faster(uri, damage, drawn_bundle, tmp_path):
+def test_publisher_is_told_that_another_was_faster(
+    uri: str, damage: Damage, drawn_bundle: Callable[..., Bundle], tmp_path: Path
+) -> None:
     bundle, other = drawn_bundle(model=b"mine"), drawn_bundle(model=b"theirs")
     (tmp_path / "elsewhere").mkdir()
     open_store(str(tmp_path / "elsewhere")).publish(other.path)
@@ -141,7 +162,9 @@ def test_publisher_is_told_that_another_was_faster(uri, damage, drawn_bundle, tm
     assert store.read_pointer().version == other.manifest.version
 
 
-def test_who_publishes_after_the_check_is_not_overwritten(uri, drawn_bundle):
+def test_who_publishes_after_the_check_is_not_overwritten(
+    uri: str, drawn_bundle: Callable[..., Bundle]
+) -> None:
     store = open_store(uri)
     first = store.publish(drawn_bundle(model=b"1").path)
     other = drawn_bundle(model=b"2")
@@ -157,7 +180,9 @@ def test_who_publishes_after_the_check_is_not_overwritten(uri, drawn_bundle):
     assert store.read_pointer().version == other.manifest.version
 
 
-def test_of_publishers_at_once_each_wins_or_is_told(uri, drawn_bundle, cache):
+def test_of_publishers_at_once_each_wins_or_is_told(
+    uri: str, drawn_bundle: Callable[..., Bundle], cache: Path
+) -> None:
     paths = [drawn_bundle(model=bytes([n])).path for n in range(4)]
     start = threading.Barrier(len(paths))
     won: list[str] = []
@@ -180,7 +205,9 @@ def test_of_publishers_at_once_each_wins_or_is_told(uri, drawn_bundle, cache):
     assert fetch_bundle(uri, cache).manifest.version == in_force[-1]
 
 
-def test_publishers_of_one_version_at_once_all_succeed(uri, drawn_bundle):
+def test_publishers_of_one_version_at_once_all_succeed(
+    uri: str, drawn_bundle: Callable[..., Bundle]
+) -> None:
     bundle = drawn_bundle(model=bytes(100_000))
     start = threading.Barrier(3)
     won: list[str] = []
@@ -207,7 +234,9 @@ def run_at_once(functions: list[Callable[[], None]]) -> None:
 # Rolling back.
 
 
-def test_rollback_puts_the_version_before_in_force(uri, drawn_bundle, cache):
+def test_rollback_puts_the_version_before_in_force(
+    uri: str, drawn_bundle: Callable[..., Bundle], cache: Path
+) -> None:
     store = open_store(uri)
     versions = [store.publish(drawn_bundle(model=bytes([n])).path) for n in range(3)]
 
@@ -218,7 +247,9 @@ def test_rollback_puts_the_version_before_in_force(uri, drawn_bundle, cache):
         store.rollback()
 
 
-def test_version_rolled_back_can_be_published_again(uri, drawn_bundle):
+def test_version_rolled_back_can_be_published_again(
+    uri: str, drawn_bundle: Callable[..., Bundle]
+) -> None:
     store = open_store(uri)
     first, second = drawn_bundle(model=b"1"), drawn_bundle(model=b"2")
     store.publish(first.path)
@@ -229,7 +260,9 @@ def test_version_rolled_back_can_be_published_again(uri, drawn_bundle):
     assert [entry.version for entry in store.read_pointer().previous] == [first.manifest.version]
 
 
-def test_rollback_refuses_a_version_that_is_not_whole(uri, damage, drawn_bundle):
+def test_rollback_refuses_a_version_that_is_not_whole(
+    uri: str, damage: Damage, drawn_bundle: Callable[..., Bundle]
+) -> None:
     store = open_store(uri)
     first = store.publish(drawn_bundle(model=b"1").path)
     second = store.publish(drawn_bundle(model=b"2").path)
@@ -240,7 +273,9 @@ def test_rollback_refuses_a_version_that_is_not_whole(uri, damage, drawn_bundle)
     assert store.read_pointer().version == second
 
 
-def test_versions_to_roll_back_to_are_bounded(folder_uri, drawn_bundle):
+def test_versions_to_roll_back_to_are_bounded(
+    folder_uri: str, drawn_bundle: Callable[..., Bundle]
+) -> None:
     store = open_store(folder_uri)
     versions = [store.publish(drawn_bundle(model=bytes([n])).path) for n in range(23)]
 
@@ -251,7 +286,9 @@ def test_versions_to_roll_back_to_are_bounded(folder_uri, drawn_bundle):
 
 
 @pytest.mark.parametrize("name", [MANIFEST, *FILES])
-def test_byte_flipped_in_the_store_is_noticed(name, uri, damage, drawn_bundle, cache):
+def test_byte_flipped_in_the_store_is_noticed(
+    name: str, uri: str, damage: Damage, drawn_bundle: Callable[..., Bundle], cache: Path
+) -> None:
     bundle = drawn_bundle()
     version = open_store(uri).publish(bundle.path)
     content = bytearray((bundle.path / name).read_bytes())
@@ -264,7 +301,9 @@ def test_byte_flipped_in_the_store_is_noticed(name, uri, damage, drawn_bundle, c
 
 
 @pytest.mark.parametrize("name", [MANIFEST, *FILES])
-def test_file_missing_in_the_store_is_reported(name, uri, damage, drawn_bundle, cache):
+def test_file_missing_in_the_store_is_reported(
+    name: str, uri: str, damage: Damage, drawn_bundle: Callable[..., Bundle], cache: Path
+) -> None:
     version = open_store(uri).publish(drawn_bundle().path)
     damage(uri, f"bundles/{version}/{name}", None)
 
@@ -273,7 +312,7 @@ def test_file_missing_in_the_store_is_reported(name, uri, damage, drawn_bundle, 
     assert list(cache.glob("[!.]*")) == list(cache.glob(".partial-*")) == []
 
 
-def test_store_without_a_publication_says_how_to_publish(uri, cache):
+def test_store_without_a_publication_says_how_to_publish(uri: str, cache: Path) -> None:
     with pytest.raises(StoreError, match=f"nothing was published .* publish BUNDLE {uri}"):
         fetch_bundle(uri, cache)
 
@@ -287,7 +326,14 @@ def test_store_without_a_publication_says_how_to_publish(uri, cache):
         (b'{"version": "../../etc", "manifest_sha256": "0"}', "version: String should match"),
     ],
 )
-def test_pointer_that_is_not_valid_is_reported(content, fault, uri, damage, drawn_bundle, cache):
+def test_pointer_that_is_not_valid_is_reported(
+    content: bytes,
+    fault: str,
+    uri: str,
+    damage: Damage,
+    drawn_bundle: Callable[..., Bundle],
+    cache: Path,
+) -> None:
     damage(uri, "current.json", content)
 
     with pytest.raises(StoreError, match=f"current.json is not valid: {fault}.*Delete it"):
@@ -296,7 +342,9 @@ def test_pointer_that_is_not_valid_is_reported(content, fault, uri, damage, draw
         open_store(uri).publish(drawn_bundle().path)
 
 
-def test_pointer_to_another_manifest_is_reported(uri, damage, drawn_bundle, cache):
+def test_pointer_to_another_manifest_is_reported(
+    uri: str, damage: Damage, drawn_bundle: Callable[..., Bundle], cache: Path
+) -> None:
     store = open_store(uri)
     store.publish(drawn_bundle().path)
     pointer = store.read_pointer().model_copy(update={"manifest_sha256": "0" * 64})
@@ -307,13 +355,13 @@ def test_pointer_to_another_manifest_is_reported(uri, damage, drawn_bundle, cach
 
 
 @pytest.mark.parametrize("wrong", ["s3:", "s3:/x", "s3://", "s3:///x", "gs://bucket/x", "S3://b/x"])
-def test_address_of_another_form_is_refused(wrong, cache):
+def test_address_of_another_form_is_refused(wrong: str, cache: Path) -> None:
     with pytest.raises(StoreError, match="is no store. Give s3://BUCKET/PREFIX or a folder"):
         fetch_bundle(wrong, cache)
 
 
 @pytest.mark.parametrize("wrong", ["", "nowhere", __file__])
-def test_folder_that_does_not_exist_is_reported(wrong, cache):
+def test_folder_that_does_not_exist_is_reported(wrong: str, cache: Path) -> None:
     with pytest.raises(StoreError, match="is not a folder. Create it, or correct the path"):
         fetch_bundle(wrong, cache)
 
@@ -336,7 +384,9 @@ def give_up_rights() -> Iterator[Callable[[], None]]:
     os.seteuid(user)
 
 
-def test_store_without_the_right_to_write_is_reported(drawn_bundle, open_folder, give_up_rights):
+def test_store_without_the_right_to_write_is_reported(
+    drawn_bundle: Callable[..., Bundle], open_folder: Path, give_up_rights: Callable[[], None]
+) -> None:
     shutil.copytree(drawn_bundle().path, open_folder / "bundle")
     (open_folder / "store").mkdir(mode=0o555)
     store = open_store(str(open_folder / "store"))
@@ -347,7 +397,9 @@ def test_store_without_the_right_to_write_is_reported(drawn_bundle, open_folder,
     assert list((open_folder / "store").iterdir()) == []
 
 
-def test_store_without_the_right_to_read_is_reported(open_folder, give_up_rights, cache):
+def test_store_without_the_right_to_read_is_reported(
+    open_folder: Path, give_up_rights: Callable[[], None], cache: Path
+) -> None:
     (open_folder / "store").mkdir(mode=0o000)
     give_up_rights()
 
