@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, on this machine or wherever TensorFlow reads."""
+"""Write files completely or not at all, on this machine or wherever TensorFlow can write."""
 
 import errno
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ _Path = TypeVar("_Path", Path, epath.Path)
 
 @contextmanager
 def replacing(path: _Path) -> Iterator[_Path]:
-    """A temporary path beside `path`, with its ending, that takes its place once written.
+    """Yield a temporary path beside `path`, with its ending, and rename it to `path` afterwards.
 
     Raises:
-        TrainingError: the disk is full; nothing of the file stays.
+        TrainingError: the disk is full; nothing of the file is left.
     """
     try:
         with files.replacing(path) as partial:
@@ -28,19 +28,19 @@ def replacing(path: _Path) -> Iterator[_Path]:
     except Exception as error:
         if is_full(error):
             raise TrainingError(
-                f"{path}: the disk is full. Free some space and give the same command again: it "
-                "goes on from what is whole."
+                f"{path}: the disk is full. Free some space and run the same command again; it "
+                "resumes from what is complete."
             ) from error
         raise
 
 
 def write_whole(path: Path | epath.Path, text: str) -> None:
-    """Write a text file by way of a temporary one."""
+    """Write a text file through a temporary one."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def is_full(error: Exception) -> bool:
-    """Whether an error says that a disk is full."""
-    # TensorFlow has its own exception; only its text tells, and importing it here would be slow.
+    """Return whether an error means that a disk is full."""
+    # TensorFlow raises an exception of its own, recognised by its text: importing it here is slow.
     return getattr(error, "errno", None) in _FULL or "No space left on device" in str(error)

@@ -1,1 +1,1 @@
-"""What a data folder shows: leaks, shortcuts, contact sheets. Changes nothing in it."""
+"""Look at a data folder before training: leaks, shortcuts, counts and images."""

@@ -1,4 +1,4 @@
-"""The audit of a data folder: what leaks, and what can be told without looking at the lesion."""
+"""Audit a data folder: find leaks, and measure how well metadata alone predicts the target."""
 
 import io
 import itertools
@@ -22,16 +22,16 @@ from training.files import write_whole
 from training.inspect.shortcuts import Shortcut, measure_shortcuts
 
 _PICTURES = "near-duplicate pictures"
-_SHOWN = 5  # finds of each check that are printed
-_CLAIMS = ["image_name", "group", "target", "shard"]  # what a record says, and where
+_PRINTED = 5  # findings of each check
+_RECORD_COLUMNS = ["image_name", "group", "target", "shard"]
 
 
 class Check(NamedTuple):
-    """One question to the data, and its answer."""
+    """One question about the data, and its answer."""
 
     where: str
     what: str
-    compared: int  # values that were compared; with 0 nothing can be said
+    compared: int  # number of values that were compared; 0: unknown in this data
     found: pd.DataFrame  # text columns found, other, detail; no rows where clean
 
 
@@ -40,14 +40,14 @@ class Report(NamedTuple):
 
     checks: list[Check]
     shortcuts: list[Shortcut]
-    no_shortcuts: str  # why there are none, else ""
+    no_shortcuts: str  # why none were measured, else ""
 
 
 def run_audit(data: epath.Path, tests: Sequence[epath.Path], csv: epath.Path | None) -> bool:
-    """Audit a data folder, print the report, and write all finds to `csv`.
+    """Audit a data folder, print the report, and write all findings to `csv`.
 
     Returns:
-        Whether it is clean.
+        Whether there are no leaks.
 
     Raises:
         TrainingError: a folder cannot be read.
@@ -73,7 +73,7 @@ def audit_data(data: Data, tests: Sequence[Data], folds: int = 5) -> Report:
         where = f"Between {data.folder} and {test.folder}"
         checks += compare_test_set(cases, _with_fingerprints(test), where)
     for each in (data, *tests):
-        if not _is_public(each):  # else its cases were read from its records
+        if not _is_public(each):  # the cases of public sets are read from their records
             differing = find_differing_records(each.cases, tabulate_records(each.shards()))
             checks.append(
                 Check(f"In {each.folder}", f"records unlike {CASES}", len(each.cases), differing)
@@ -85,7 +85,7 @@ def audit_data(data: Data, tests: Sequence[Data], folds: int = 5) -> Report:
 
 
 def compare_shards(cases: pd.DataFrame, where: str) -> list[Check]:
-    """Look for what two shards share: any shards can be a fold, and the others its training."""
+    """Look for what shards share, since any of them can be held out from the others."""
     shards, names = cases["shard"], strip_name(cases["image_name"])
     columns = {"patients": "patient_id", "lesions": "lesion_id", "groups": "group"}
     return [
@@ -115,13 +115,13 @@ def compare_test_set(cases: pd.DataFrame, test: pd.DataFrame, where: str) -> lis
 
 
 def find_torn(values: pd.Series, shards: pd.Series) -> pd.DataFrame:
-    """Values, of patients or lesions, that are in more than one shard; "" is not known."""
+    """Find patients or lesions that are in more than one shard; "" is unknown."""
     where = pd.DataFrame({"value": values, "shard": shards})[values != ""].drop_duplicates()
     return find_repeated(where["value"], where["shard"])
 
 
 def find_repeated(names: pd.Series, shards: pd.Series) -> pd.DataFrame:
-    """Names that stand more than once, and in which shards."""
+    """Find names that occur more than once, and their shards."""
     where = shards.groupby(names).agg(list)
     return _tabulate(
         (name, "", _name_shards(numbers)) for name, numbers in where.items() if len(numbers) > 1
@@ -129,7 +129,7 @@ def find_repeated(names: pd.Series, shards: pd.Series) -> pd.DataFrame:
 
 
 def find_torn_pictures(cases: pd.DataFrame) -> pd.DataFrame:
-    """Images in different shards that look the same."""
+    """Find images in different shards that look the same."""
     names, shards = cases["image_name"].tolist(), cases["shard"].tolist()
     return _tabulate(
         (
@@ -143,7 +143,7 @@ def find_torn_pictures(cases: pd.DataFrame) -> pd.DataFrame:
 
 
 def find_shared(ours: pd.Series, theirs: pd.Series) -> pd.DataFrame:
-    """Values that are in both; "" is not known."""
+    """Find values that are in both; "" is unknown."""
     here, there = ours.value_counts(), theirs.value_counts()
     shared = sorted((set(here.index) & set(there.index)) - {""})
     return _tabulate(
@@ -153,7 +153,7 @@ def find_shared(ours: pd.Series, theirs: pd.Series) -> pd.DataFrame:
 
 
 def find_shared_pictures(cases: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
-    """Images of a data folder and of a test set that look the same."""
+    """Find images of a data folder and of a test set that look the same."""
     ours, theirs = cases["image_name"].tolist(), test["image_name"].tolist()
     return _tabulate(
         (ours[i], theirs[j], f"{distance} of 256 bits differ")
@@ -162,17 +162,18 @@ def find_shared_pictures(cases: pd.DataFrame, test: pd.DataFrame) -> pd.DataFram
 
 
 def find_differing_records(cases: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
-    """Images without record, records without image, and pairs of these that say different things.
+    """Find images without a record, records without an image, and records unlike their image's row.
 
     Args:
-        cases: what should be.
-        records: as `tabulate_records` gives them.
+        cases: the table of cases.
+        records: as from `tabulate_records`.
     """
     listed, written = (
-        Counter(table[_CLAIMS].itertuples(index=False, name=None)) for table in (cases, records)
+        Counter(table[_RECORD_COLUMNS].itertuples(index=False, name=None))
+        for table in (cases, records)
     )
-    differing = [(claim, f"only in {CASES}") for claim in (listed - written).elements()]
-    differing += [(claim, "only in a record") for claim in (written - listed).elements()]
+    differing = [(row, f"only in {CASES}") for row in (listed - written).elements()]
+    differing += [(row, "only in a record") for row in (written - listed).elements()]
     return _tabulate(
         (name, "", f"{place}: shard {shard}, group {group}, target {target}")
         for (name, group, target, shard), place in sorted(differing)
@@ -180,41 +181,41 @@ def find_differing_records(cases: pd.DataFrame, records: pd.DataFrame) -> pd.Dat
 
 
 def tabulate_records(shards: Sequence[epath.Path]) -> pd.DataFrame:
-    """What the records of a built folder say, their images left encoded.
+    """Read the records of a built folder without their images.
 
     Returns:
-        Columns image_name, group, target, shard, one row per record.
+        One row per record: image_name, group, target, shard.
 
     Raises:
         TrainingError: a shard is missing or damaged.
     """
-    in_record = [claim for claim in _CLAIMS if claim != "shard"]
+    keys = [column for column in _RECORD_COLUMNS if column != "shard"]
     rows = [
         row | {"shard": number}
         for number, shard in enumerate(tqdm(shards, "Reading records", unit=" shards"))
-        for row in read_examples(shard, *in_record)
+        for row in read_examples(shard, *keys)
     ]
-    table = pd.DataFrame(rows, columns=_CLAIMS)
+    table = pd.DataFrame(rows, columns=_RECORD_COLUMNS)
     return table.assign(
         **{key: table[key].str.decode("utf-8", "replace") for key in ("image_name", "group")}
     )
 
 
 def render(report: Report) -> str:
-    """The report as plain text."""
+    """Format the report as plain text."""
     lines = []
     for where, checks in itertools.groupby(report.checks, lambda check: check.where):
         lines += [where, *(line for check in checks for line in _render_check(check)), ""]
     if any(len(check.found) for check in report.checks):
         lines.append(
-            "LEAKS. Build the data again, --apart-from the test set where they share something; "
-            "--csv FILE writes all that was found."
+            "LEAKS. Build the data again, with --apart-from for a test set that shares something. "
+            "--csv FILE writes all findings."
         )
     else:
         lines.append("No leak found.")
     lines += [
         "",
-        "What can be told without the image: out-of-fold AUC of boosted trees (95 % interval)",
+        "What metadata alone predicts: out-of-fold AUC of boosted trees (95 % interval)",
     ]
     if report.no_shortcuts:
         return "\n".join([*lines, f"  not measured: {report.no_shortcuts}"])
@@ -224,9 +225,10 @@ def render(report: Report) -> str:
         for shortcut in report.shortcuts
     ]
     lines.append(
-        "Read every AUC of a model on this data beside these: up to there it need not have looked\n"
-        "at the lesion. What width, height, source and images (how many the patient or lesion\n"
-        "has) add is how the archive was collected, and does not hold elsewhere."
+        "Compare every AUC of a model on this data with these: up to there, the model need not\n"
+        "have looked at the lesion. What width, height, source and images (the number of images\n"
+        "of the patient or lesion) add comes from how the archive was collected, and does not\n"
+        "hold elsewhere."
     )
     return "\n".join(lines)
 
@@ -240,7 +242,7 @@ def _render_check(check: Check) -> list[str]:
         verdict = f"{len(check.found):,}  <- LEAK"
     shown = [
         f"    {' = '.join(filter(None, (found, other)))}: {detail}"
-        for found, other, detail in check.found[:_SHOWN].itertuples(index=False)
+        for found, other, detail in check.found[:_PRINTED].itertuples(index=False)
     ]
     more = len(check.found) - len(shown)
     return [f"  {check.what:<52} {verdict}", *shown, *([f"    and {more:,} more"] if more else [])]
@@ -251,7 +253,7 @@ def _is_public(data: Data) -> bool:
 
 
 def _with_fingerprints(data: Data) -> pd.DataFrame:
-    """The cases; those of a public set have no `phash` yet, and get it from their records."""
+    """Return the cases; for a public set, compute the missing `phash` from its records."""
     if not _is_public(data):
         return data.cases
     hashes = []

@@ -1,4 +1,4 @@
-"""A data folder as one HTML page: its counts, some of its images, and what was left out of it."""
+"""Show a data folder on one HTML page: counts, some images, and what the build dropped."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -26,10 +26,10 @@ from training.pages import (
 )
 
 _MISSING = "missing"
-_ROWS = 50  # of each rule
-_SIZES = 15  # that the table names
+_ROWS = 50  # dropped images that are listed for each rule
+_SIZES = 15  # photo sizes with a row of their own
 _CELL = 100  # pixels of width and height that one dot stands for
-_LABEL = 24  # characters beside a bar
+_LABEL = 24  # characters of a bar's name
 
 
 class Breakdown(NamedTuple):
@@ -45,11 +45,11 @@ def write_report(
     out: epath.Path,
     augmented: AugmentedSheet | None = None,
 ) -> None:
-    """Write the page. It needs no other file and no script.
+    """Write the page, which needs no other file and no script.
 
     Args:
-        dropped: as `read_dropped` gives it; None where the folder does not tell.
-        augmented: a sheet to show, too.
+        dropped: as from `read_dropped`; None if the folder has no list.
+        augmented: a sheet to add.
 
     Raises:
         TrainingError: a shard cannot be read, or the disk is full.
@@ -77,21 +77,21 @@ def _make_breakdowns(data: Data) -> list[Breakdown]:
     group_sizes = cases.groupby("group")["group"].transform("size")
     categories = {
         "Diagnosis": _by_count(cases["diagnosis"]),
-        "Age in years": _cut(cases["age_approx"], range(0, 100, 10)),
+        "Age in years": _by_range(cases["age_approx"], range(0, 100, 10)),
         "Body site": _by_count(cases["anatom_site"]),
         "Sex": _by_count(cases["sex"]),
         "Source": _by_count(cases["source"]),
-        "Images per group": _cut(group_sizes, (1, 2, 3, 5, 10, 20, 50)),
+        "Images per group": _by_range(group_sizes, (1, 2, 3, 5, 10, 20, 50)),
         "Shard": cases["shard"].map("{:02d}".format),
         "Size of the photo": _by_count(_name_sizes(cases)),
     }
     notes = {
         "Images per group": "A group is a patient, else a lesion, else one image. Where the share "
-        "varies, the mere number of images tells of the target.",
-        "Shard": "A fold is some of the shards: all should have much the same share.",
-        "Size of the photo": "Of the source photo, before it was cut. A dot is all photos within "
-        f"{_CELL} pixels of width and height, its area their number. Where the share varies, what "
-        "the size did to the picture tells of the target.",
+        "varies, the number of images alone predicts the target.",
+        "Shard": "A fold consists of whole shards, so all should have nearly the same share.",
+        "Size of the photo": "The size of the source photo, before the square was cut. A dot "
+        f"stands for all photos within {_CELL} pixels of width and height; its area is their "
+        "number. Where the share varies, traces of the size in the picture predict the target.",
     }
     breakdowns = []
     for title, category in categories.items():
@@ -103,14 +103,14 @@ def _make_breakdowns(data: Data) -> list[Breakdown]:
 
 
 def _by_count(names: pd.Series) -> pd.Series:
-    """Names as categories, the most frequent first and the missing ones last."""
+    """Turn names into categories, the most frequent first and the missing ones last."""
     names = names.replace("", _MISSING)
     order = sorted(names.value_counts().index, key=_MISSING.__eq__)
     return names.astype(pd.CategoricalDtype(order))
 
 
-def _cut(numbers: pd.Series, starts: Sequence[int]) -> pd.Series:
-    """Numbers as categories that begin at `starts`."""
+def _by_range(numbers: pd.Series, starts: Sequence[int]) -> pd.Series:
+    """Turn numbers into ranges that begin at `starts`."""
     labels = [f"{a}" if b == a + 1 else f"{a} to {b - 1}" for a, b in pairwise(starts)]
     labels.append(f"{starts[-1]} and more")
     ranges = pd.cut(numbers, [*starts, np.inf], right=False, labels=labels)
@@ -141,7 +141,7 @@ def _draw_bars(counts: pd.DataFrame) -> Figure:
     axes.bar_label(bars, shares, padding=3)
     axes.set_yticks(rows, [_shorten(name) for name in counts.index])
     axes.set_xticks([])
-    # As tight as it goes: the layout itself makes room for the text beside the bars.
+    # Tight limits: the layout makes room for the text beside the bars.
     axes.set(xlim=(0, counts["images"].max()), ylim=(len(counts) - 0.4, -0.6))
     axes.spines["bottom"].set_visible(False)
     return figure
@@ -153,7 +153,7 @@ def _shorten(name: str) -> str:
 
 def _draw_sizes(cases: pd.DataFrame) -> Figure:
     known = cases[cases["width"] > 0]
-    # Not one dot per size: an archive of cropped photos has thousands.
+    # One dot per cell, not per size: an archive of cropped photos has thousands of sizes.
     dots = known.groupby([known["width"] // _CELL, known["height"] // _CELL]).agg(
         width=("width", "mean"),
         height=("height", "mean"),
@@ -167,7 +167,7 @@ def _draw_sizes(cases: pd.DataFrame) -> Figure:
         s=10 + 400 * dots["images"] / len(known),
         c=dots["share"],
         cmap=LinearSegmentedColormap.from_list("share", [OTHER, POSITIVE], N=16),
-        norm=PowerNorm(0.5, 0, 1),  # shares are small: 2% of ISIC 2020 are melanomas
+        norm=PowerNorm(0.5, 0, 1),  # spreads small shares: 2 % of ISIC 2020 are melanomas
         clip_on=False,
         edgecolors=INK,
         linewidths=0.5,

@@ -1,4 +1,4 @@
-"""Sheets of images for a page: some of a data folder, and one of them as training varies it."""
+"""Sheets of images for a page: a sample of a data folder, and one image under augmentation."""
 
 import base64
 import io
@@ -15,36 +15,33 @@ from training.data.tfrecords import read_examples
 from training.errors import TrainingError
 from training.recipe import Augmentation
 
-_SHOWN = 24  # positives on the contact sheet, and as many others
-_DRAWS = 32  # of the augmentation
-_THUMBNAIL = 160  # pixels; the page shows them smaller, for screens of a higher density
+_SAMPLE = 24  # positives on the contact sheet, and as many others
+_VARIANTS = 32  # of the augmented image
+_THUMBNAIL = 160  # pixels; the page shows them smaller, which is sharp on high-density screens
 _SEED = 0
 
 
 class AugmentedSheet(NamedTuple):
-    """One image under several draws of the augmentation."""
+    """One image, and how training may change it."""
 
     image_name: str
     strength: Augmentation
-    uris: list[str]  # the image as it is, then its variants
+    uris: list[str]  # the original, then its variants
 
 
 def make_contact_sheets(data: Data) -> dict[str, pd.DataFrame]:
-    """A sample of the positives and one of the others, with the `uri` of each image.
+    """Sample the positives and the others, and add the `uri` of each image.
 
     Raises:
         TrainingError: a shard or an image cannot be read.
     """
     sheets = _choose_sheets(data)
-    images = _read_images(data, pd.concat(sheets))
-    return {
-        title: sheet.assign(uri=[_encode(images[name]) for name in sheet["image_name"]])
-        for title, sheet in sheets.items()
-    }
+    encoded = encode_cases(data, pd.concat(sheets.values()))  # one pass over the shards
+    return {title: encoded.loc[sheet.index] for title, sheet in sheets.items()}
 
 
 def encode_cases(data: Data, cases: pd.DataFrame) -> pd.DataFrame:
-    """Some rows of the table of cases, with the `uri` of each image.
+    """Add the `uri` of each image to some rows of the table of cases.
 
     Raises:
         TrainingError: a shard or an image cannot be read.
@@ -56,7 +53,7 @@ def encode_cases(data: Data, cases: pd.DataFrame) -> pd.DataFrame:
 def make_augmented_sheet(
     data: Data, strength: Augmentation, image_name: str | None = None
 ) -> AugmentedSheet:
-    """Draw the augmentation of one image, by default the contact sheet's first.
+    """Augment one image several times, by default the first of the contact sheet.
 
     Raises:
         TrainingError: `image_name` is not in the data, or the image cannot be read.
@@ -67,12 +64,12 @@ def make_augmented_sheet(
     chosen = cases[cases["image_name"] == image_name]
     if chosen.empty:
         raise TrainingError(
-            f"--image {image_name}: {data.folder} has no such image. Its names are like "
+            f"--image {image_name}: {data.folder} has no such image. Its names look like "
             f"{cases['image_name'].iloc[0]}; the page of inspect shows some with their images."
         )
     image = _read_images(data, chosen)[image_name]
-    images = np.repeat(np.asarray(image)[None], _DRAWS, axis=0)  # (B, S, S, 3)
-    changes = draw_changes(_DRAWS, tf.constant([_SEED, 0], tf.int64))
+    images = np.repeat(np.asarray(image)[None], _VARIANTS, axis=0)  # (B, S, S, 3)
+    changes = draw_changes(_VARIANTS, tf.constant([_SEED, 0], tf.int64))
     varied = np.rint(augment_batch(images, strength, changes).numpy()).astype(np.uint8)
     uris = [_encode(each) for each in (image, *map(Image.fromarray, varied))]
     return AugmentedSheet(image_name, strength, uris)
@@ -86,14 +83,14 @@ def _choose_sheets(data: Data) -> dict[str, pd.DataFrame]:
 
 
 def _choose(cases: pd.DataFrame) -> pd.DataFrame:
-    # From the first shards that have enough, as reading all of an archive takes minutes. Each
-    # shard is a stratified sample of the whole.
-    near: pd.DataFrame = cases[cases["shard"] <= cases["shard"].nsmallest(_SHOWN).max()]
-    return near.sample(min(_SHOWN, len(near)), random_state=_SEED)
+    # The first shards that have enough images: reading a whole archive takes minutes. Each shard is
+    # a stratified sample of the whole.
+    near: pd.DataFrame = cases[cases["shard"] <= cases["shard"].nsmallest(_SAMPLE).max()]
+    return near.sample(min(_SAMPLE, len(near)), random_state=_SEED)
 
 
 def _read_images(data: Data, cases: pd.DataFrame) -> dict[str, Image.Image]:
-    """Images in RGB by their names."""
+    """Read images as RGB, by name."""
     left, images = set(cases["image_name"]), {}
     for shard in data.shards(sorted(cases["shard"].unique())):
         for record in read_examples(shard, "image_name", "image"):
@@ -104,7 +101,7 @@ def _read_images(data: Data, cases: pd.DataFrame) -> dict[str, Image.Image]:
             if not left:
                 return images
     raise TrainingError(
-        f"{data.folder}: {min(left)} stands in its table of cases, but not in its shards "
+        f"{data.folder}: {min(left)} is in its table of cases, but not in its shards "
         f"({len(left)} such images). Build the data set again."
     )
 
@@ -120,7 +117,7 @@ def _decode(jpeg: bytes, where: str) -> Image.Image:
 
 
 def _encode(image: Image.Image) -> str:
-    """Data URI of a small copy."""
+    """Return a small copy as a data URI."""
     small, file = image.copy(), io.BytesIO()
     small.thumbnail((_THUMBNAIL, _THUMBNAIL))
     small.save(file, "JPEG", quality=85)

@@ -1,1 +1,1 @@
-"""Figures with their intervals. Knows arrays alone: no files, no models."""
+"""Metrics with their intervals, computed from arrays: no files, no models."""

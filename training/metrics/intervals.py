@@ -1,4 +1,4 @@
-"""AUC, sensitivity and specificity with their intervals, and the difference of two AUCs."""
+"""AUC, sensitivity and specificity with intervals, and the difference of two AUCs."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from scipy.stats import norm, rankdata
 from processing.bundle import Estimate
 from training.metrics.ranking import Ranking
 
-RESAMPLES = 1000  # of a 95 % interval: 25 of them lie beyond each of its limits
+RESAMPLES = 1000  # for a 95 % interval, so that 25 lie beyond each limit
 INTERVAL_METHOD = f"percentile bootstrap over patients or lesions, {RESAMPLES} resamples"
 PROPORTION_METHOD = "Wilson score of the effective number of images, over patients or lesions"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One AUC less another, -1..1, with its interval."""
+    """One AUC minus another, -1..1, with its interval."""
 
     value: float
     low: float
@@ -26,10 +26,10 @@ class Difference:
 
 
 def auc(target: ArrayLike, score: ArrayLike, group: ArrayLike, seed: int = 0) -> Estimate:
-    """Area under the ROC curve; the interval resamples groups, since their images go together.
+    """Compute the area under the ROC curve.
 
-    The interval is the percentile one of Efron & Tibshirani, An Introduction to the Bootstrap
-    (1993), chapter 13.
+    The interval is the percentile bootstrap of Efron & Tibshirani, An Introduction to the Bootstrap
+    (1993), chapter 13. It resamples groups, since the images of one group are not independent.
 
     Args:
         target: (N,) 0 or 1.
@@ -37,7 +37,7 @@ def auc(target: ArrayLike, score: ArrayLike, group: ArrayLike, seed: int = 0) ->
         group: (N,) patient, lesion or image.
 
     Raises:
-        TrainingError: only one class is there, which leaves the AUC undefined.
+        TrainingError: all images are of one class, so the AUC is undefined.
     """
     ranking = Ranking(target, score)
     return bootstrap(lambda weights: {"AUC": ranking.curve(weights).auc()}, group, seed)["AUC"]
@@ -46,13 +46,13 @@ def auc(target: ArrayLike, score: ArrayLike, group: ArrayLike, seed: int = 0) ->
 def bootstrap(
     measure: Callable[[NDArray[np.int64]], dict[str, float]], group: ArrayLike, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Figures with their intervals, all from the same resamples of groups.
+    """Compute the intervals of some metrics from the same resamples of groups.
 
-    A resample in which a figure is undefined (NaN) does not count for it; a figure that is
-    undefined for all images is left out.
+    Resamples in which a metric is undefined (NaN) are ignored for that metric. A metric that is
+    undefined on the images themselves is left out.
 
     Args:
-        measure: figures, 0..1, of the images weighted by (N,).
+        measure: returns metrics, 0..1, by name, for images weighted by (N,).
         group: (N,) patient, lesion or image.
     """
     values = measure(np.ones(len(np.asarray(group)), np.int64))
@@ -73,20 +73,21 @@ def auc_difference(
     level: float = 0.95,
     seed: int = 0,
 ) -> Difference:
-    """AUC of the scores `a` less that of the scores `b`, of the same images.
+    """Compute the AUC of the scores `a` minus that of the scores `b`, on the same images.
 
-    Paired: each resample of groups is scored by both, so what makes images easy or hard for both
-    does not count. The interval is the percentile one (Efron & Tibshirani 1993, chapter 13); where
-    `level` is more than 0.95 there are more resamples, so that as many lie beyond its limits.
+    The bootstrap is paired: each resample of groups is scored by both, so what makes images easy
+    or hard for both cancels out. The interval is the percentile interval (Efron & Tibshirani 1993,
+    chapter 13). A `level` above 0.95 takes more resamples, so that equally many lie beyond the
+    limits.
 
     Args:
         target: (N,) 0 or 1.
         a, b: (N,) higher means more likely 1.
         group: (N,) patient, lesion or image.
-        level: of the interval, 0..1.
+        level: confidence level of the interval, 0..1.
 
     Raises:
-        TrainingError: only one class is there, which leaves the AUC undefined.
+        TrainingError: all images are of one class, so the AUC is undefined.
     """
     ranking_a, ranking_b = Ranking(target, a), Ranking(target, b)
 
@@ -99,30 +100,27 @@ def auc_difference(
 
 
 @dataclass(frozen=True)
-class DeLong:
-    """One AUC less another, its interval and the two-sided p value of no difference."""
+class DeLong(Difference):
+    """A difference with the two-sided p-value under the hypothesis of no difference."""
 
-    value: float
-    low: float
-    high: float
     p: float
 
 
 def delong(target: ArrayLike, a: ArrayLike, b: ArrayLike) -> DeLong:
-    """AUC of the scores `a` less that of the scores `b`, of the same images (DeLong et al. 1988).
+    """Compare the AUCs of the scores `a` and `b` on the same images (DeLong et al. 1988).
 
-    It takes images for independent: where several are of one patient or lesion, its interval is too
-    narrow, and that of `auc_difference` holds.
+    The method takes images as independent. Where several show one patient or lesion, its interval
+    is too narrow; use that of `auc_difference`.
 
     Args:
-        target: (N,) 0 or 1, two of each or more.
+        target: (N,) 0 or 1, at least two of each.
         a, b: (N,) higher means more likely 1.
     """
     positive = np.asarray(target) == 1
     scores = np.stack([np.asarray(a, np.float64), np.asarray(b, np.float64)])
     of_positives, of_others = scores[:, positive], scores[:, ~positive]
-    # Structural components, by ranks (Sun & Xu 2014): of each positive the part of the others that
-    # it exceeds, and of each other the part of the positives that exceed it.
+    # Structural components by ranks (Sun & Xu 2014): for each positive, the share of the others
+    # that it exceeds; for each other, the share of the positives that exceed it.
     together = rankdata(np.concatenate([of_positives, of_others], axis=1), axis=1)
     m, n = of_positives.shape[1], of_others.shape[1]
     exceeds = (together[:, :m] - rankdata(of_positives, axis=1)) / n
@@ -143,7 +141,7 @@ def _limits(draws: list[float], level: float) -> tuple[float, float]:
 
 
 def _resample_groups(group: ArrayLike, seed: int, resamples: int) -> Iterator[NDArray[np.int64]]:
-    """How often each image (N,) is drawn, whole groups being drawn with replacement."""
+    """Draw whole groups with replacement, and yield how often each image (N,) is drawn."""
     rng = np.random.default_rng(seed)
     names, codes = np.unique(np.asarray(group), return_inverse=True)
     for _ in range(resamples):
@@ -152,22 +150,22 @@ def _resample_groups(group: ArrayLike, seed: int, resamples: int) -> Iterator[ND
 
 
 def sensitivity(target: ArrayLike, positive: ArrayLike, group: ArrayLike) -> Estimate:
-    """Of the positives (N,), the part called positive; interval as of `proportion`."""
+    """Compute the share of the positives that is called positive, like `proportion`."""
     chosen = np.asarray(target, bool)
     return proportion(np.asarray(positive, bool)[chosen], np.asarray(group)[chosen])
 
 
 def specificity(target: ArrayLike, positive: ArrayLike, group: ArrayLike) -> Estimate:
-    """Of the others (N,), the part not called positive; interval as of `proportion`."""
+    """Compute the share of the others that is not called positive, like `proportion`."""
     chosen = ~np.asarray(target, bool)
     return proportion(~np.asarray(positive, bool)[chosen], np.asarray(group)[chosen])
 
 
 def proportion(success: NDArray[np.bool_], group: NDArray[Any]) -> Estimate:
-    """Part of the images that succeed, and its Wilson score interval.
+    """Compute the share of images that succeed, and its Wilson score interval.
 
-    The interval is of the effective number of images: fewer where those of one group go together
-    (Korn & Graubard, Survey Methodology 24, 1998), never more.
+    The interval uses the effective number of images, which is lower than their number where images
+    of one group agree, and never higher (Korn & Graubard, Survey Methodology 24, 1998).
 
     Args:
         success: (N,), N > 0.

@@ -1,4 +1,4 @@
-"""Figures of a score that depend on its order alone, under any weights of the images."""
+"""Metrics that depend only on the order of scores, under any weights of the images."""
 
 from typing import NamedTuple
 
@@ -9,9 +9,9 @@ from training.errors import TrainingError
 
 
 class Curve(NamedTuple):
-    """What every threshold on a score gives, the highest first; before it one that nothing reaches.
+    """What each threshold on a score gives, from the highest down.
 
-    Weighted counts, (T + 1,) each, of T distinct scores.
+    Weighted counts, (T + 1,) each, for T distinct scores; the first threshold is above all of them.
     """
 
     true_positives: NDArray[np.float64]
@@ -19,22 +19,23 @@ class Curve(NamedTuple):
 
     @property
     def sensitivity(self) -> NDArray[np.float64]:
-        """0..1, rising; NaN where the positives weigh nothing."""
+        """The share of positives that are found: 0..1, rising; NaN if positives have no weight."""
         return _share(self.true_positives)
 
     @property
     def specificity(self) -> NDArray[np.float64]:
-        """1..0, falling; NaN where the others weigh nothing."""
+        """The share of others that are cleared: 1..0, falling; NaN if others have no weight."""
         return 1 - _share(self.false_positives)
 
     def auc(self) -> float:
-        """Area under the ROC curve; ties count half (Hanley & McNeil 1982)."""
+        """Compute the area under the ROC curve; ties count half (Hanley & McNeil 1982)."""
         return float(np.trapezoid(self.sensitivity, 1 - self.specificity))
 
     def partial_auc(self, sensitivity: float) -> float:
-        """Area under the ROC curve and above a sensitivity, 0..1 - sensitivity (ISIC 2024).
+        """Compute the area under the ROC curve above a sensitivity (ISIC 2024).
 
-        With 0.8 it is 0.2 for a perfect score, and 0.02 for a random one.
+        It lies in 0..1 - sensitivity. Above 0.8 it is 0.2 for a perfect score and 0.02 for a random
+        one.
         """
         reached, specificity = self.sensitivity, self.specificity
         if np.isnan(reached[-1]):
@@ -47,32 +48,32 @@ class Curve(NamedTuple):
         return float(widths @ (edges[1:] + edges[:-1]) / 2)
 
     def average_precision(self) -> float:
-        """Sum of each threshold's precision times the sensitivity that it adds."""
+        """Sum up the precision of each threshold times the sensitivity that it adds."""
         called = self.true_positives + self.false_positives
         precision = np.divide(self.true_positives, called, np.ones_like(called), where=called > 0)
         return float(np.sum(np.diff(self.sensitivity) * precision[1:]))
 
     def sensitivity_at(self, specificity: float) -> float:
-        """The highest sensitivity of a threshold with at least this specificity."""
+        """Return the highest sensitivity of any threshold with at least this specificity."""
         return _best(self.sensitivity, self.specificity, specificity)
 
     def specificity_at(self, sensitivity: float) -> float:
-        """The highest specificity of a threshold with at least this sensitivity."""
+        """Return the highest specificity of any threshold with at least this sensitivity."""
         return _best(self.specificity, self.sensitivity, sensitivity)
 
 
 class Ranking:
-    """A score of images, sorted once: 1,000 resamples of 12,000 images then take 0.2 s."""
+    """Scores of images, sorted once: 1,000 resamples of 12,000 images then take 0.2 s."""
 
     def __init__(self, target: ArrayLike, score: ArrayLike) -> None:
-        """Sort.
+        """Sort the images by score.
 
         Args:
             target: (N,) 0 or 1.
             score: (N,) higher means more likely 1.
 
         Raises:
-            TrainingError: only one class is there.
+            TrainingError: all images are of one class.
             ValueError: a score is NaN.
         """
         target, score = np.asarray(target), np.asarray(score, np.float64)
@@ -82,11 +83,11 @@ class Ranking:
             raise ValueError(f"{np.isnan(score).sum()} of {len(score)} scores are no numbers")
         self._order = np.argsort(-score)
         self._positive = target[self._order] == 1
-        # Thresholds are told apart by the last image of each score.
+        # One threshold per distinct score, represented by the last image that has it.
         self._last = np.append(np.flatnonzero(np.diff(score[self._order])), len(score) - 1)
 
     def curve(self, weights: NDArray[np.int64] | None = None) -> Curve:
-        """The curve where each image counts `weights` (N,), or 1."""
+        """Compute the curve with each image weighted by `weights` (N,), or by 1."""
         ordered = np.ones(len(self._order)) if weights is None else weights[self._order]
         positives = np.cumsum(ordered * self._positive)[self._last]
         others = np.cumsum(ordered * ~self._positive)[self._last]
@@ -100,6 +101,6 @@ def _share(counts: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _best(wanted: NDArray[np.float64], given: NDArray[np.float64], least: float) -> float:
-    # A whole number of images of so many: rounding in the division must not miss it.
+    # Shares are fractions of image counts; the tolerance absorbs rounding in the division.
     allowed = given >= least - 1e-12
     return float(wanted[allowed].max()) if allowed.any() else float("nan")

@@ -67,7 +67,7 @@ def test_inspect_adds_the_sheet_and_its_strengths(data: epath.Path, tmp_path: Pa
     assert page.tags["img"] == 48 + 1 + DRAWS
     assert "zoom: 0.0, shift: 0.05" in page.text
     assert "cutout: 0.3" in page.text
-    assert page.words.count("as it is") == 1
+    assert page.words.count("original") == 1
 
 
 def test_inspect_shows_no_such_sheet_unasked(data: epath.Path, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_public_kaggle_set_is_augmented_too(tmp_path: Path) -> None:
     name = read_data(folder).cases["image_name"].iloc[5]
     page = inspect(folder, tmp_path, "--augmented", "--image", name)
     assert page.tags["img"] == 12 + 1 + DRAWS
-    assert f"{name} as training varies it" in page.words
+    assert f"{name} under augmentation" in page.words
 
 
 def test_strengths_are_numbers_and_switches_by_name() -> None:

@@ -97,7 +97,7 @@ def test_what_was_dropped_is_counted_and_its_first_rows_are_listed(
     assert len(absent[1:]) == 50
     assert absent[1][0] == "image042"
     assert copies[1] == ["image040", "clinic", "1", "of image000"]
-    assert f"62 images. All are listed in {clinic / DROPPED}." in page.text
+    assert f"62 images, all listed in {clinic / DROPPED}." in page.text
 
 
 def test_warnings_of_the_build_are_told(clinic: epath.Path, report: Report) -> None:
