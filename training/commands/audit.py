@@ -9,11 +9,15 @@ from training.commands.options import DATA, FILE
 
 
 @click.command()
-@click.option("--data", type=DATA, required=True, help="A data folder, or a public Kaggle set.")
-@click.option("--test", type=DATA, multiple=True, help="One to be judged on later; repeatable.")
-@click.option("--csv", type=FILE, help="A file for all that was found, to be written.")
+@click.option("--data", type=DATA, required=True, help="Data folder or public Kaggle set.")
+@click.option("--test", type=DATA, multiple=True, help="Test set, in the same formats; repeatable.")
+@click.option("--csv", type=FILE, help="CSV file to write all findings to.")
 def audit(data: epath.Path, test: tuple[epath.Path, ...], csv: epath.Path | None) -> None:
-    """Look for leaks between folds and into test sets, and for shortcuts."""
+    """Look for leaks between shards and into test sets, and for shortcuts.
+
+    A leak is a patient, lesion, image name or picture on both sides; the exit status is then 1. A
+    shortcut is metadata that predicts the target without the image.
+    """
     from training.inspect.leaks import run_audit
 
     if not run_audit(data, test, csv):

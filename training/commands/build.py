@@ -1,4 +1,4 @@
-"""`python -m training build`: its options, and what it prints."""
+"""`python -m training build`."""
 
 import os
 from functools import partial
@@ -13,65 +13,116 @@ if TYPE_CHECKING:
 
     from training.build.build import Runner
 
-_PRESETS = {"224": (224, 0.6), "384": (384, 0.5)}  # size, crop: the predecessor's two
+_PRESETS = {"224": (224, 0.6), "384": (384, 0.5)}  # size and crop of the predecessor's two models
 
 
 @click.command()
-@click.option("--isic2019", type=DATA, multiple=True, help="Folder in ISIC 2019's layout.")
-@click.option("--isic2020", type=DATA, multiple=True, help="Folder in ISIC 2020's layout.")
-@click.option("--csv", type=FILE, multiple=True, help="CSV file with image, target, ...")
-@click.option("--tfrecords", type=DATA, multiple=True, help="Folder of a public Kaggle set.")
-@click.option("--isic2019-csv", type=DATA, multiple=True, help="For --plan: needs no images.")
-@click.option("--isic2020-csv", type=DATA, multiple=True, help="For --plan: needs no images.")
+@click.option("--isic2019", type=DATA, multiple=True, help="Folder in ISIC 2019's own layout.")
+@click.option("--isic2020", type=DATA, multiple=True, help="Folder in ISIC 2020's own layout.")
+@click.option(
+    "--csv", type=FILE, multiple=True, help="CSV file of images, with columns image and target."
+)
+@click.option(
+    "--tfrecords", type=DATA, multiple=True, help="Folder of a public TFRecord set from Kaggle."
+)
+@click.option(
+    "--isic2019-csv",
+    type=DATA,
+    multiple=True,
+    help="With --plan: folder of ISIC 2019's CSV files, without images.",
+)
+@click.option(
+    "--isic2020-csv",
+    type=DATA,
+    multiple=True,
+    help="With --plan: folder of ISIC 2020's CSV files, without images.",
+)
 @click.option(
     "--duplicates",
     type=FILE,
     multiple=True,
-    help="ISIC's list of duplicates; one in an ISIC 2020 folder is found.",
+    help="ISIC's list of duplicates, if it is not in the ISIC 2020 folder.",
 )
 @click.option(
     "--target",
     type=click.Choice(["melanoma", "malignant"]),
     default="melanoma",
     show_default=True,
-    help="What is positive; malignant: melanoma, basal and squamous cell carcinoma.",
+    help="Which lesions are positive. malignant: melanoma, basal cell carcinoma and squamous cell "
+    "carcinoma.",
 )
-@click.option("--with-ak", is_flag=True, help="Actinic keratosis is malignant, too.")
+@click.option(
+    "--with-ak", is_flag=True, help="With --target malignant: count actinic keratosis as malignant."
+)
 @click.option(
     "--per-patient-site",
     type=click.IntRange(1),
-    help="Keep at most so many benign images of one patient's body site.",
+    help="How many benign images of a patient's body site to keep at most.  [default: all]",
 )
 @click.option(
     "--preset",
     type=click.Choice(list(_PRESETS)),
     multiple=True,
-    help="224: the centre 60 % at 224 px; 384: the centre 50 % at 384 px.",
+    help="Size and crop. 224: the centre 60 % at 224 px; 384: the centre 50 % at 384 px. Give both "
+    "to build two folders.",
 )
-@click.option("--size", type=click.IntRange(32, 1024), help="Side of the square, pixels.")
+@click.option("--size", type=click.IntRange(32, 1024), help="Side of the images in pixels.")
 @click.option(
     "--crop",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Side of the centre crop, of the shorter side.",
+    help="Side of the centre square to cut, as a fraction of the photo's shorter side.",
 )
 @click.option(
     "--apart-from",
     type=DATA,
     multiple=True,
-    help="A data folder to share no patient or picture with.",
+    help="Data folder, such as a test set, whose patients, lesions and pictures are left out.",
 )
-@click.option("--shards", type=click.IntRange(2), default=15, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the rules and shards.")
-@click.option("--out", type=DATA, help="The data folder to make or finish; of several, OUT/SIZE.")
-@click.option("--processes", type=click.IntRange(1), help="That cut photos; default: one a core.")
-@click.option("--strict", is_flag=True, help="Make every warning an error.")
-@click.option("--plan", is_flag=True, help="Print what would be kept; build nothing.")
-@click.option("--runner", help="Of Apache Beam: DirectRunner, DataflowRunner, ...")
-@click.option("--runner-option", multiple=True, help="NAME=VALUE for the runner.")
+@click.option(
+    "--shards",
+    type=click.IntRange(2),
+    default=15,
+    show_default=True,
+    help="Number of shards; the number of folds must divide it.",
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Seed for --per-patient-site and for the division into shards.",
+)
+@click.option(
+    "--out", type=DATA, help="Data folder to build or finish; several sizes go to OUT/SIZE."
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(1),
+    help="Number of processes that cut photos.  [default: one per core]",
+)
+@click.option("--strict", is_flag=True, help="Treat every warning as an error.")
+@click.option(
+    "--plan", is_flag=True, help="Show how many images would be kept or dropped; build nothing."
+)
+@click.option(
+    "--runner",
+    metavar="NAME",
+    help="Run on Apache Beam, on DirectRunner, DataflowRunner or another of its runners.",
+)
+@click.option(
+    "--runner-option",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Option for Apache Beam and its runner; repeatable.",
+)
 def build(**options: Any) -> None:
-    """Cut images into TFRecord shards. Options that name a source can be repeated."""
+    """Cut the images of all sources into the TFRecord shards of a data folder.
+
+    Give one or more sources: --isic2019, --isic2020, --csv and --tfrecords can be repeated and
+    combined. If a build is interrupted, run the same command again; it resumes.
+    """
     _check_usage(options)
-    # Not sooner: worker processes import this module, and need none of it.
+    # Imported late: worker processes import this module without needing any of these.
     from training.build.rules import (
         drop_by_metadata,
         find_duplicates,
@@ -97,7 +148,7 @@ def build(**options: Any) -> None:
         )
         warn(listing.warnings, options["strict"])
         click.echo(render_counts(listing.cases, dropped))
-        click.echo("Unreadable and duplicate pictures are found when the images are read.")
+        click.echo("Unreadable images and duplicate pictures are only found when images are read.")
         return
 
     from training.build.build import build_folders
@@ -147,21 +198,21 @@ def _check_usage(options: dict[str, Any]) -> None:
     if (options["size"] is None) != (options["crop"] is None):
         raise click.UsageError("--size and --crop go together.")
     if len({size for size, _ in squares}) < len(squares):
-        raise click.UsageError("Two data sets of one size: build them in two folders.")
+        raise click.UsageError("Two data sets have the same size: build them in two folders.")
     if options["with_ak"] and options["target"] != "malignant":
-        raise click.UsageError("--with-ak goes with --target malignant.")
+        raise click.UsageError("--with-ak needs --target malignant.")
     if options["plan"]:
         return
     if options["isic2019_csv"] or options["isic2020_csv"]:
-        raise click.UsageError("--isic2019-csv and --isic2020-csv serve --plan alone.")
+        raise click.UsageError("--isic2019-csv and --isic2020-csv need --plan.")
     if options["out"] is None or not squares:
         raise click.UsageError("Give --out, and --preset or --size with --crop.")
     if options["runner_option"] and not options["runner"]:
-        raise click.UsageError("--runner-option goes with --runner.")
+        raise click.UsageError("--runner-option needs --runner.")
 
 
 def _list_squares(options: dict[str, Any]) -> list[tuple[int, float]]:
-    """Size and crop of each data folder that is asked for."""
+    """Return the size and crop of each data folder to build."""
     own = [(options["size"], options["crop"])] if options["size"] else []
     return [_PRESETS[name] for name in options["preset"]] + own
 
@@ -172,7 +223,7 @@ def _name_target(options: dict[str, Any]) -> str:
 
 
 def render_counts(listed: "pd.DataFrame", dropped: "pd.DataFrame") -> str:
-    """A table of images and positives of each source: listed, dropped by each rule, kept."""
+    """Format the images and positives of each source: listed, dropped by each rule, and kept."""
     from training.build.rules import RULES
 
     rules = [rule for rule in RULES if (dropped["rule"] == rule).any()]

@@ -8,9 +8,11 @@ from training.commands.options import DATA, FILE, augment_option
 
 @click.command()
 @click.argument("data", type=DATA)
-@click.option("--out", type=FILE, help="The page to write.  [default: DATA/inspect.html]")
-@click.option("--augmented", is_flag=True, help="Show an image as training varies it, too.")
-@click.option("--image", help="Name of that image.  [default: the first positive that is shown]")
+@click.option("--out", type=FILE, help="HTML page to write.  [default: DATA/inspect.html]")
+@click.option("--augmented", is_flag=True, help="Also show one image under random augmentation.")
+@click.option(
+    "--image", metavar="NAME", help="Image to augment.  [default: the first positive on the page]"
+)
 @augment_option
 def inspect(
     data: epath.Path,
@@ -19,10 +21,10 @@ def inspect(
     image: str | None,
     augment: tuple[str, ...],
 ) -> None:
-    """Show a data folder or public Kaggle set on one HTML page."""
+    """Show DATA, a data folder or a public Kaggle set, on one HTML page."""
     for option, given in (("--image", image), ("--augment", augment)):
         if given and not augmented:
-            raise click.UsageError(f"{option} goes with --augmented.")
+            raise click.UsageError(f"{option} needs --augmented.")
     from training.data.folder import DROPPED, read_data, read_dropped
     from training.inspect.report import write_report
     from training.inspect.sheets import make_augmented_sheet
