@@ -18,7 +18,7 @@ COLUMNS = ["image", "MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK"]
 
 
 def write_isic2019(folder: Path, melanomas: int, nevi: int, side: int = 96, first: int = 0) -> Path:
-    """Drawn lesions in ISIC 2019's layout; every lesion but the first two has two images."""
+    """Draw lesions in ISIC 2019's layout; each but the first two has two images."""
     images = folder / "ISIC_2019_Training_Input"
     images.mkdir(parents=True)
     truth, facts = [], []
@@ -36,7 +36,7 @@ def write_isic2019(folder: Path, melanomas: int, nevi: int, side: int = 96, firs
     pd.DataFrame(truth, columns=COLUMNS).to_csv(
         folder / "ISIC_2019_Training_GroundTruth.csv", index=False
     )
-    # In another order than the truth, as nothing promises the same one.
+    # In another order than the truth, since ISIC does not promise the same one.
     pd.DataFrame(
         facts[::-1], columns=["image", "age_approx", "anatom_site_general", "lesion_id", "sex"]
     ).to_csv(folder / "ISIC_2019_Training_Metadata.csv", index=False)
@@ -44,7 +44,7 @@ def write_isic2019(folder: Path, melanomas: int, nevi: int, side: int = 96, firs
 
 
 def write_isic2020(folder: Path, patients: int, side: int = 32) -> Path:
-    """Drawn lesions in ISIC 2020's layout: two images a patient, every fourth has a melanoma."""
+    """Draw lesions in ISIC 2020's layout: two per patient; every fourth patient has a melanoma."""
     (folder / "train").mkdir(parents=True)
     rows = []
     for i in range(2 * patients):
@@ -69,7 +69,7 @@ SETTINGS = BuildSettings(size=64, crop_fraction=0.8, shards=4, seed=0)
 
 
 def list_isic2019(folder: Path) -> Listing:
-    """The cases of one archive in ISIC 2019's layout."""
+    """Read the cases of one archive in ISIC 2019's layout."""
     return read_sources(TARGETS["melanoma"], isic2019=[epath.Path(folder)])
 
 
@@ -80,7 +80,7 @@ def build_isic2019(archive: Path, out: Path, settings: BuildSettings = SETTINGS)
 
 
 def hash_files(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below `folder`, by its path in there."""
+    """Return the SHA-256 of every file below `folder` by relative path."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in Path(folder).rglob("*")

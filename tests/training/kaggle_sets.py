@@ -9,7 +9,7 @@ from PIL import Image
 
 from processing.drawing import draw_lesion
 
-# What isic2019-N lacks beside melanoma-N.
+# Keys that melanoma-N has and isic2019-N lacks.
 ISIC2019_ABSENT = ("patient_id", "width", "height")
 
 
@@ -21,7 +21,7 @@ def write_kaggle_set(
     absent: Collection[str] = (),
     prefix: str = "DRAWNK",
 ) -> Path:
-    """Two images a patient, no patient in two files, every fourth image a melanoma."""
+    """Write two images per patient, no patient in two files, every fourth image a melanoma."""
     folder.mkdir(parents=True)
     for shard in range(shards):
         members = [i for i in range(images) if i // 2 % shards == shard]
@@ -32,7 +32,7 @@ def write_kaggle_set(
 
 
 def encode_record(i: int, size: int, absent: Collection[str] = (), prefix: str = "DRAWNK") -> bytes:
-    """Record `i` of such a set, without the keys `absent`."""
+    """Serialise record `i` of such a set, without the keys `absent`."""
     melanoma = i % 4 == 0
     jpeg = io.BytesIO()
     Image.fromarray(draw_lesion(i, size, irregular=melanoma)).save(jpeg, "JPEG", quality=95)

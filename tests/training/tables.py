@@ -1,11 +1,11 @@
-"""A table of cases as a data folder has it."""
+"""A table of cases like that of a data folder."""
 
 import numpy as np
 import pandas as pd
 
 
 def make_cases(prefix: str = "", seed: int = 0) -> pd.DataFrame:
-    """48 images, four of each patient, two of each lesion, in four shards; no leak."""
+    """Make 48 images, four per patient and two per lesion, in four shards without a leak."""
     rng = np.random.default_rng(seed)
     patient = np.arange(48) // 4
     return pd.DataFrame(

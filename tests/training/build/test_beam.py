@@ -40,7 +40,7 @@ def refuse(item: Touch) -> int:
 
 @with_beam
 @pytest.mark.parametrize("options", [HERE, SUBPROCESSES])
-def test_every_item_is_worked_on_and_no_runner_is_downloaded(
+def test_every_item_is_processed_and_no_runner_is_downloaded(
     options: tuple[str, ...], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "apache_beam.runners")
@@ -54,7 +54,7 @@ def test_every_item_is_worked_on_and_no_runner_is_downloaded(
 
 @with_beam
 @pytest.mark.parametrize("options", [HERE, SUBPROCESSES])
-def test_a_workers_fault_arrives_as_it_was_worded(options: tuple[str, ...]) -> None:
+def test_a_workers_error_message_arrives_unchanged(options: tuple[str, ...]) -> None:
     with pytest.raises(TrainingError) as raised:
         run_on_beam(
             refuse, [Touch("a", 1), Touch("b", 1)], print, runner="DirectRunner", options=options
@@ -64,15 +64,16 @@ def test_a_workers_fault_arrives_as_it_was_worded(options: tuple[str, ...]) -> N
 
 @with_beam
 @pytest.mark.parametrize(
-    ("runner", "told"), [("SlowRunner", "Valid values are"), ("DataflowRunner", "option: project")]
+    ("runner", "reason"),
+    [("SlowRunner", "Valid values are"), ("DataflowRunner", "option: project")],
 )
-def test_what_beam_refuses_is_told(runner: str, told: str) -> None:
-    with pytest.raises(TrainingError, match=told):
+def test_what_beam_rejects_is_explained(runner: str, reason: str) -> None:
+    with pytest.raises(TrainingError, match=reason):
         run_on_beam(touch, [], print, runner=runner, options=())
 
 
 @with_beam
-def test_nothing_to_do_is_done() -> None:
+def test_an_empty_list_of_items_is_fine() -> None:
     run_on_beam(touch, [], print, runner="DirectRunner", options=HERE)
 
 

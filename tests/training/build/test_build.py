@@ -34,7 +34,7 @@ def copy(data: epath.Path, tmp_path: Path) -> epath.Path:
 
 @pytest.fixture
 def broken(archive: Path, tmp_path: Path) -> Path:
-    """An archive to spoil."""
+    """A copy of the archive that a test may damage."""
     return Path(shutil.copytree(archive, tmp_path / "archive"))
 
 
@@ -131,7 +131,7 @@ def test_another_size_in_the_same_folder_is_refused(archive: Path, copy: epath.P
         build_isic2019(archive, copy, SETTINGS.model_copy(update={"size": 32}))
 
 
-def test_a_rule_more_in_the_same_folder_is_refused(archive: Path, copy: epath.Path) -> None:
+def test_another_rule_in_the_same_folder_is_refused(archive: Path, copy: epath.Path) -> None:
     pairs = [("DRAWN_0000000", "DRAWN_0000001")]
     with pytest.raises(TrainingError, match="other images, metadata or rules"):
         build_folders(list_isic2019(archive), pairs, [SETTINGS], copy)
@@ -168,7 +168,7 @@ def test_a_damaged_image_is_left_out_by_name(
     assert "DRAWN_0000040.jpg" in built.warnings[0]
 
 
-def test_a_strict_build_stops_at_a_damaged_image_and_goes_on_once_it_is_whole(
+def test_a_strict_build_stops_at_a_damaged_image_and_resumes_once_it_is_replaced(
     broken: Path, data: epath.Path, tmp_path: Path
 ) -> None:
     image = broken / IMAGES / "DRAWN_0000040.jpg"
@@ -199,7 +199,7 @@ def test_every_listed_image_is_kept_or_dropped_with_a_reason(broken: Path, tmp_p
     assert sorted(names) == sorted(listing.cases["image_name"])
 
 
-def test_an_absent_image_is_left_out_and_strict_refuses_to(broken: Path, tmp_path: Path) -> None:
+def test_an_absent_image_is_left_out_or_with_strict_refused(broken: Path, tmp_path: Path) -> None:
     (broken / IMAGES / "DRAWN_0000040.jpg").unlink()
     listing, out = list_isic2019(broken), epath.Path(tmp_path / "out")
     with pytest.raises(TrainingError, match=r"--strict: .*DRAWN_0000040"):
@@ -275,6 +275,6 @@ def test_a_table_that_was_changed_by_hand_is_refused(copy: epath.Path) -> None:
         read_data(copy)
 
 
-def test_a_folder_that_is_no_data_folder_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_data_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"not a data folder.*training build"):
         read_data(epath.Path(tmp_path))

@@ -1,4 +1,4 @@
-"""Builds that are killed, run out of disk, or write somewhere else than on a disk."""
+"""Builds that are killed, run out of disk, or do not write to a disk."""
 
 import os
 import random
@@ -32,7 +32,7 @@ KILLS = 10
 
 @pytest.fixture(scope="module")
 def large_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Enough images for a second or two of work."""
+    """An archive with enough images for a second or two of work."""
     return write_isic2019(tmp_path_factory.mktemp("large") / "archive", 80, 640)
 
 
@@ -76,7 +76,7 @@ def is_shard(name: str) -> bool:
     return Path(name).match("train*.tfrec")
 
 
-def test_a_full_disk_is_named_and_the_build_goes_on_once_there_is_room(
+def test_a_full_disk_is_named_and_the_build_resumes_once_there_is_room(
     archive: Path, data: epath.Path, small_disk: Path
 ) -> None:
     """At 64 kB the pieces do not fit, at 240 the shards do not, at 364 the tables do not."""
@@ -102,7 +102,7 @@ def test_a_full_disk_is_named_from_worker_processes_too(archive: Path, small_dis
 
 @pytest.fixture
 def ram(monkeypatch: pytest.MonkeyPatch) -> epath.Path:
-    """A folder in TensorFlow's file system in memory, read and written as gs:// is."""
+    """A folder in TensorFlow's in-memory file system, which is used like gs://."""
     monkeypatch.setattr(gpath, "_URI_SCHEMES", gpath._URI_SCHEMES | {"ram"})
     monkeypatch.setattr(gpath, "_URI_PREFIXES", (*gpath._URI_PREFIXES, "ram://"))
     monkeypatch.setitem(gpath._URI_MAP_ROOT, "ram://", "/ram/")
@@ -111,7 +111,7 @@ def ram(monkeypatch: pytest.MonkeyPatch) -> epath.Path:
     return epath.Path("ram://bucket/data64")
 
 
-def test_a_build_can_lie_wherever_tensorflow_reads_and_writes(
+def test_a_build_works_wherever_tensorflow_reads_and_writes(
     archive: Path, data: epath.Path, ram: epath.Path
 ) -> None:
     build_folders(list_isic2019(archive), [], [SETTINGS], ram)

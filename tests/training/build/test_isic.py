@@ -115,7 +115,7 @@ def test_a_downsampled_image_is_found_under_the_name_that_isics_downloader_gives
     assert not listing.warnings
 
 
-def test_an_ending_in_capitals_is_found(folder: Path) -> None:
+def test_an_extension_in_capitals_is_found(folder: Path) -> None:
     image = folder / "ISIC_2019_Training_Input" / "DRAWN_0000003.jpg"
     image.rename(image.with_suffix(".JPG"))
     listing = read_sources(MELANOMA, isic2019=[folder])
@@ -123,7 +123,7 @@ def test_an_ending_in_capitals_is_found(folder: Path) -> None:
     assert not listing.warnings
 
 
-def test_a_folder_without_csv_says_which_file_it_wants(tmp_path: Path) -> None:
+def test_a_missing_csv_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="GroundTruth.csv cannot be read"):
         read_isic2019(tmp_path)
 
@@ -162,14 +162,14 @@ def test_isic2020_is_grouped_by_patient(folder2020: Path) -> None:
     assert cases.loc["DRAWN20_0000003", "listed"] == f"{folder2020 / 'train.csv'}, line 5"
 
 
-def test_isic2020_is_read_as_kaggles_archive_has_it(folder2020: Path) -> None:
+def test_isic2020_is_read_in_kaggles_layout(folder2020: Path) -> None:
     (folder2020 / "jpeg").mkdir()
     (folder2020 / "train").rename(folder2020 / "jpeg/train")
     (folder2020 / "train").mkdir()  # of DICOM files
     assert read_isic2020(folder2020)["present"].all()
 
 
-def test_the_second_ground_truth_of_isic2020_knows_lesions(folder2020: Path) -> None:
+def test_the_second_ground_truth_of_isic2020_has_lesions(folder2020: Path) -> None:
     table = pd.read_csv(folder2020 / "train.csv").assign(lesion_id="IL_1")
     (folder2020 / "train.csv").unlink()
     table.to_csv(folder2020 / "ISIC_2020_Training_GroundTruth_v2.csv", index=False)
@@ -194,7 +194,7 @@ def test_a_wrong_cell_of_isic2020_is_named_with_its_line(
         read_isic2020(folder2020)
 
 
-def test_a_folder_that_is_no_isic2020_says_what_it_wants(tmp_path: Path) -> None:
+def test_a_folder_without_isic2020_names_the_accepted_files(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="holds none of train.csv"):
         read_isic2020(tmp_path)
 

@@ -22,7 +22,7 @@ HASH = "0f" * 32
 
 
 def flip(phash: str, bits: int, first: int = 0) -> str:
-    """The hash with `bits` of its 256 bits turned over, from `first` on."""
+    """Flip `bits` of the 256 bits of a hash, from bit `first` on."""
     mask = (1 << bits) - 1 << first
     return f"{int(phash, 16) ^ mask:064x}"
 
@@ -31,7 +31,7 @@ NEAR, FAR = flip(HASH, 1), flip(HASH, 128)
 
 
 def make_cases(**columns: list) -> pd.DataFrame:
-    """Images a, b, c…: all there, readable, different, benign and of nobody, unless said."""
+    """Images a, b, c…: by default present, readable, different, benign and without patient."""
     count = len(next(iter(columns.values())))
     names = [chr(ord("a") + i) for i in range(count)]
     usual = {
@@ -63,13 +63,13 @@ def test_an_absent_image_is_dropped_with_its_line() -> None:
     assert dropped["detail"].item() == "train.csv, line 3"
 
 
-def test_the_second_of_an_official_pair_is_dropped_where_the_first_is_there() -> None:
+def test_the_second_of_an_official_pair_is_dropped_if_the_first_exists() -> None:
     cases = make_cases(present=[True, True, True, False])
     dropped = drop_by_metadata(cases, [("a", "b"), ("d", "c"), ("x", "a")], None, seed=0)
     assert rules(dropped) == {"b": "official duplicate", "d": "absent"}
 
 
-def test_the_limit_spares_melanomas_other_sites_and_images_of_nobody() -> None:
+def test_the_limit_spares_melanomas_other_sites_and_images_without_patient() -> None:
     cases = make_cases(
         patient_id=["p", "p", "p", "p", "p", "q", "", ""],
         anatom_site=["torso", "torso", "torso", "torso", "", "torso", "torso", "torso"],
@@ -96,19 +96,19 @@ def test_an_unreadable_image_is_dropped_with_its_fault() -> None:
     assert dropped["detail"].item() == "The file is empty."
 
 
-def test_of_one_file_under_two_names_the_first_name_stays() -> None:
+def test_of_one_file_under_two_names_the_first_is_kept() -> None:
     dropped, _ = drop_by_content(make_cases(sha256=["s", "t", "s", "s"]))
     assert rules(dropped) == {"c": "exact duplicate", "d": "exact duplicate"}
     assert set(dropped["detail"]) == {"of a"}
 
 
-def test_of_near_duplicates_the_largest_photo_stays() -> None:
+def test_of_near_duplicates_the_largest_photo_is_kept() -> None:
     dropped, _ = drop_by_content(make_cases(phash=[HASH, NEAR, FAR], width=[100, 200, 300]))
     assert rules(dropped) == {"a": "near duplicate"}
     assert dropped["detail"].item() == "of b, 1 of 256 bits differ"
 
 
-def test_an_image_stays_whose_only_twin_was_dropped_for_another() -> None:
+def test_an_image_whose_only_twin_was_dropped_for_another_is_kept() -> None:
     middle = flip(HASH, MAX_DISTANCE)
     far = flip(middle, MAX_DISTANCE, first=128)
     dropped, _ = drop_by_content(make_cases(phash=[HASH, middle, far]))
@@ -116,7 +116,7 @@ def test_an_image_stays_whose_only_twin_was_dropped_for_another() -> None:
 
 
 @pytest.mark.parametrize("same", [{"sha256": ["s", "s", "t"]}, {"phash": [HASH, NEAR, FAR]}])
-def test_of_duplicates_with_contradicting_targets_none_stays(same: dict) -> None:
+def test_of_duplicates_with_contradicting_targets_none_is_kept(same: dict) -> None:
     dropped, _ = drop_by_content(make_cases(target=[0, 1, 0], **same))
     assert rules(dropped) == dict.fromkeys("ab", "contradicting duplicates")
     assert dropped["detail"].tolist() == ["of b, which has target 1", "of a, which has target 0"]
@@ -172,7 +172,7 @@ def test_counts_are_shown_by_source_and_rule() -> None:
     "text",
     ["image_name_1,image_name_2\na,b\n", "ISIC_id,ISIC_id_paired,partition\na,b,train\n"],
 )
-def test_lists_of_duplicates_are_read_as_isic_and_kaggle_have_them(
+def test_lists_of_duplicates_are_read_in_the_formats_of_isic_and_kaggle(
     tmp_path: Path, text: str
 ) -> None:
     path = epath.Path(tmp_path / "ISIC_2020_Training_Duplicates.csv")
@@ -180,7 +180,7 @@ def test_lists_of_duplicates_are_read_as_isic_and_kaggle_have_them(
     assert read_duplicates(find_duplicates([epath.Path(tmp_path)])) == [("a", "b")]
 
 
-def test_a_list_of_no_duplicates_is_one(tmp_path: Path) -> None:
+def test_an_empty_list_of_duplicates_is_accepted(tmp_path: Path) -> None:
     path = epath.Path(tmp_path / "pairs.csv")
     path.write_text("image_name_1,image_name_2\n")
     assert read_duplicates([path]) == []

@@ -73,7 +73,7 @@ def test_no_source_at_all_is_refused() -> None:
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """Files of these names; readers do not look into them."""
+    """Files with these names; they are empty, since readers do not open them."""
     for name in ("a.jpg", "b.JPG", "c.v2.png", "sub/d.jpeg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -86,7 +86,7 @@ def write_list(folder: Path, *lines: str) -> Path:
     return path
 
 
-def test_a_plain_csv_finds_its_images_with_and_without_ending(images: Path) -> None:
+def test_a_plain_csv_finds_its_images_with_and_without_extension(images: Path) -> None:
     path = write_list(images, "target,image", "0,a", "1,b.JPG", "0,c.v2", "1,sub/d")
     listing = read_sources(MELANOMA, csv=[path])
     assert list(listing.cases["image_name"]) == ["a", "b", "c.v2", "d"]
@@ -126,7 +126,7 @@ def test_a_plain_csv_may_hold_all_columns_of_a_case(images: Path) -> None:
     assert (second["source"], second["group"], second["diagnosis"]) == ("clinic", "3", "")
 
 
-def test_a_column_that_a_plain_csv_cannot_have_is_named(images: Path) -> None:
+def test_an_unknown_column_of_a_plain_csv_is_named(images: Path) -> None:
     path = write_list(images, "image,target,patient", "a,1,17", "b,0,17")
     listing = read_sources(MELANOMA, csv=[path], with_images=False)
     (warning,) = listing.warnings
@@ -161,7 +161,7 @@ def test_a_wrong_cell_of_a_plain_csv_is_named_with_its_line(
         read_sources(MELANOMA, csv=[path], with_images=False)
 
 
-def test_a_diagnosis_must_agree_with_the_target_under_the_label_that_is_asked_for(
+def test_a_diagnosis_must_agree_with_the_target_under_the_chosen_label(
     images: Path,
 ) -> None:
     path = write_list(images, "image,target,diagnosis", "a,1,basal cell carcinoma", "b,1,")
@@ -170,7 +170,7 @@ def test_a_diagnosis_must_agree_with_the_target_under_the_label_that_is_asked_fo
         read_sources(MELANOMA, csv=[path], with_images=False)
 
 
-def test_a_source_that_is_not_known_is_described_by_its_name() -> None:
+def test_an_unknown_source_is_described_by_its_name() -> None:
     assert describe_source("isic2020").title.startswith("ISIC 2020")
     assert describe_source("clinic").title == "clinic"
     assert "not known here" in describe_source("clinic").attribution[0]

@@ -72,7 +72,7 @@ def test_the_seed_repeats_training_batches(read: Data) -> None:
 
 
 @pytest.mark.parametrize("start", [(0, 3), (1, 0), (2, 4)])
-def test_batches_go_on_where_a_run_stopped(read: Data, start: tuple[int, int]) -> None:
+def test_batches_resume_where_a_run_stopped(read: Data, start: tuple[int, int]) -> None:
     epoch, step = start
     undisturbed = list(make_training_dataset(read, read.cases, FEEDING))
     resumed = list(make_training_dataset(read, read.cases, FEEDING, start=start))
@@ -82,7 +82,7 @@ def test_batches_go_on_where_a_run_stopped(read: Data, start: tuple[int, int]) -
             assert (tensor.numpy() == other.numpy()).all()
 
 
-def test_an_epoch_shows_each_image_once_and_every_epoch_is_another(read: Data) -> None:
+def test_an_epoch_shows_each_image_once_and_epochs_differ(read: Data) -> None:
     whole = FEEDING._replace(steps_per_epoch=10)
     batches = [images.numpy() for images, *_ in make_training_dataset(read, read.cases, whole)]
     assert len(batches) == 30
@@ -93,7 +93,7 @@ def test_an_epoch_shows_each_image_once_and_every_epoch_is_another(read: Data) -
     assert (batches[0] != batches[10]).any()
 
 
-def test_processes_together_feed_the_batches_of_one(read: Data) -> None:
+def test_several_processes_together_feed_the_batches_of_one(read: Data) -> None:
     def feed(rows: slice) -> list[list[np.ndarray]]:
         batches = make_training_dataset(read, read.cases, FEEDING, rows=rows)
         return [[tensor.numpy() for tensor in batch] for batch in batches]
@@ -104,7 +104,7 @@ def test_processes_together_feed_the_batches_of_one(read: Data) -> None:
             np.testing.assert_allclose(tensor, np.concatenate([first, second]), atol=1e-3)
 
 
-def test_a_positive_image_counts_and_repeats_as_it_is_told(read: Data) -> None:
+def test_positive_images_are_weighted_and_repeated(read: Data) -> None:
     twice = FEEDING._replace(positives_repeated=2, batch_size=16, steps_per_epoch=7, epochs=1)
     batches = list(make_training_dataset(read, read.cases, twice))
     target = np.concatenate([target.numpy()[:, 0] for _, target, _ in batches])
@@ -113,7 +113,7 @@ def test_a_positive_image_counts_and_repeats_as_it_is_told(read: Data) -> None:
     assert (weight == np.where(target == 1, 4.0, 1.0)).all()
 
 
-def test_the_diagnosis_is_a_second_label_that_counts_where_it_is_known(read: Data) -> None:
+def test_the_diagnosis_is_a_second_label_with_weight_only_where_it_is_known(read: Data) -> None:
     unknown = read.cases.assign(diagnosis=read.cases["diagnosis"].where(read.cases["target"] == 1))
     feeding = FEEDING._replace(diagnosis=True)
     for _, (target, diagnosis), (_, known) in make_training_dataset(read, unknown, feeding):

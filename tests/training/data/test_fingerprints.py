@@ -39,24 +39,24 @@ def distance(one: Image.Image, other: Image.Image) -> int:
     ],
     ids=["quality 50", "256 px", "1024 px", "darker", "more contrast"],
 )
-def test_a_copy_is_known_again(change) -> None:
+def test_a_copy_is_recognised(change) -> None:
     photo = draw(3)
     assert distance(photo, change(photo)) <= MAX_DISTANCE
 
 
-def test_a_photo_cut_to_its_centre_square_is_known_again() -> None:
+def test_a_photo_cut_to_its_centre_square_is_recognised() -> None:
     wide = Image.new("RGB", (700, 512), "black")
     wide.paste(draw(3), (94, 0))
     assert distance(wide, draw(3)) <= MAX_DISTANCE
 
 
-def test_different_lesions_are_told_apart() -> None:
+def test_different_lesions_are_distinguished() -> None:
     hashes = [fingerprint(draw(seed, 96)).phash for seed in range(100)]
     assert list(find_pairs(hashes)) == []
 
 
 @pytest.mark.parametrize("colour", ["black", "white", (200, 150, 120)])
-def test_a_plain_picture_is_like_nothing(colour) -> None:
+def test_a_plain_picture_matches_nothing(colour) -> None:
     assert fingerprint(Image.new("RGB", (300, 200), colour)).phash == ""
     assert list(find_pairs(["", ""], ["", "0" * 64])) == []
 
@@ -69,7 +69,7 @@ def test_red_minus_blue_is_of_the_centre() -> None:
 
 @pytest.fixture(scope="module")
 def hashes() -> list[str]:
-    """1,000 random hashes, of which 900 is 0 but for 5 bits, and 10 is empty."""
+    """1,000 random hashes; number 900 differs from number 0 in 5 bits, and number 10 is empty."""
     bits = np.random.default_rng(0).integers(0, 256, (1000, 32), np.uint8)
     bits[900] = bits[0]
     bits[900, 7] ^= 0b00011111
@@ -104,7 +104,7 @@ def open_rgb(path: Path) -> Image.Image:
 
 
 @needs(ISIC2019_ORIGINAL, ISIC2019_SQUARES)
-def test_real_photos_are_known_again_in_their_small_squares() -> None:
+def test_real_photos_are_recognised_in_their_small_squares() -> None:
     small = {path.name: path for path in list_photos(ISIC2019_SQUARES)}
     both = [path for path in list_photos(ISIC2019_ORIGINAL) if path.name in small]
     found = [distance(open_rgb(path), open_rgb(small[path.name])) for path in both]
@@ -113,7 +113,7 @@ def test_real_photos_are_known_again_in_their_small_squares() -> None:
 
 
 @needs(ISIC2019_SQUARES)
-def test_real_lesions_are_told_apart() -> None:
+def test_real_lesions_are_distinguished() -> None:
     photos = list_photos(ISIC2019_SQUARES)[::40]
     hashes = [fingerprint(open_rgb(path)).phash for path in photos]
     assert all(hashes)

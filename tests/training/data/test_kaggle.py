@@ -46,7 +46,7 @@ def test_a_set_without_patients_and_sizes_is_grouped_by_image(tmp_path: Path) ->
     assert set(cases["width"]) == {-1}
 
 
-def test_an_age_that_is_missing_is_no_number(tmp_path: Path) -> None:
+def test_a_missing_age_is_nan(tmp_path: Path) -> None:
     folder = write_kaggle_set(tmp_path / "set", 6, 32, absent=["age_approx"])
     assert read_kaggle(folder, MELANOMA)[0]["age_approx"].isna().all()
 
@@ -81,7 +81,7 @@ def test_a_folder_without_training_records_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["image", "image_name", "target"])
-def test_a_key_that_training_needs_is_missed_by_name(tmp_path: Path, key: str) -> None:
+def test_a_missing_key_that_training_needs_is_named(tmp_path: Path, key: str) -> None:
     folder = write_kaggle_set(tmp_path / "set", 6, 32, absent=[key])
     with pytest.raises(TrainingError, match=f"train00-2.tfrec, record 1 has no {key}"):
         read_kaggle(folder, MELANOMA)
@@ -116,7 +116,7 @@ def test_a_file_of_other_records_is_refused(folder: Path) -> None:
         read_kaggle(folder, MELANOMA)
 
 
-def test_a_file_that_lacks_records_contradicts_its_name(folder: Path) -> None:
+def test_a_file_with_fewer_records_than_its_name_says_is_refused(folder: Path) -> None:
     (folder / "train01-8.tfrec").rename(folder / "train01-9.tfrec")
     with pytest.raises(TrainingError, match="train01-9.tfrec holds 8 records, its name says 9"):
         read_kaggle(folder, MELANOMA)
@@ -128,7 +128,7 @@ def test_an_empty_file_is_refused(folder: Path) -> None:
         read_kaggle(folder, MELANOMA)
 
 
-def test_a_patient_in_two_files_is_told(folder: Path) -> None:
+def test_a_patient_in_two_files_is_warned_of(folder: Path) -> None:
     with tf.io.TFRecordWriter(str(folder / "train03-1.tfrec")) as writer:
         writer.write(encode_record(0, 32, prefix="OTHER"))
     _, (warning,) = read_kaggle(folder, MELANOMA)

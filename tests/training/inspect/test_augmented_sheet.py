@@ -29,13 +29,13 @@ def pixels(uri: str) -> np.ndarray:
 
 
 def inspect(folder: epath.Path, out: Path, *options: str) -> Page:
-    """The page that the command writes, read again."""
+    """Run the command, and read the page that it writes."""
     command = ["inspect", str(folder), "--out", str(out / "page.html"), *options]
     CliRunner().invoke(main, command, catch_exceptions=False)
     return Page((out / "page.html").read_text(encoding="utf-8"))
 
 
-def test_the_first_positive_is_shown_as_it_is_and_then_under_different_draws(read: Data) -> None:
+def test_the_first_positive_is_shown_and_then_different_variants_of_it(read: Data) -> None:
     sheet = make_augmented_sheet(read, Augmentation())
     first = make_contact_sheets(read)["Some positives"].iloc[0]
     assert (sheet.image_name, sheet.uris[0]) == (first["image_name"], first["uri"])
@@ -70,7 +70,7 @@ def test_inspect_adds_the_sheet_and_its_strengths(data: epath.Path, tmp_path: Pa
     assert page.words.count("original") == 1
 
 
-def test_inspect_shows_no_such_sheet_unasked(data: epath.Path, tmp_path: Path) -> None:
+def test_inspect_shows_no_such_sheet_by_default(data: epath.Path, tmp_path: Path) -> None:
     assert inspect(data, tmp_path).tags["img"] == 48
 
 
@@ -96,6 +96,6 @@ def test_strengths_are_numbers_and_switches_by_name() -> None:
         ("zoom=much", "--augment zoom=much: Input should be a valid number"),
     ],
 )
-def test_a_strength_that_cannot_be_is_named(given: str, complaint: str) -> None:
+def test_an_invalid_strength_is_named(given: str, complaint: str) -> None:
     with pytest.raises(TrainingError, match=complaint):
         parse_strengths(("shift=0.1", given))

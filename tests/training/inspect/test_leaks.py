@@ -31,18 +31,18 @@ def flip_bits(phash: str, bits: int) -> str:
 
 
 def found_by(checks: list[Check]) -> dict[str, list[list[str]]]:
-    """The finds of the checks that found something."""
+    """Return the findings of the checks that found something."""
     return {check.what: check.found.to_numpy().tolist() for check in checks if len(check.found)}
 
 
-def test_a_clean_data_set_has_no_finds_and_everything_was_compared() -> None:
+def test_a_clean_data_set_has_no_findings_and_everything_was_compared() -> None:
     checks = compare_shards(make_cases(), "here")
     assert found_by(checks) == {}
     assert [check.compared for check in checks] == [12, 24, 12, 48, 48]
 
 
 @pytest.mark.parametrize(
-    ("changes", "finds"),
+    ("changes", "findings"),
     [
         ({"patient_id": "P_2"}, {"patients": [["P_2", "", "shards 0, 2"]]}),
         ({"lesion_id": "L_4"}, {"lesions": [["L_4", "", "shards 0, 2"]]}),
@@ -55,10 +55,10 @@ def test_a_clean_data_set_has_no_finds_and_everything_was_compared() -> None:
         ),
     ],
 )
-def test_what_two_shards_share_is_found(changes: dict[str, Any], finds: dict[str, Any]) -> None:
+def test_what_two_shards_share_is_found(changes: dict[str, Any], findings: dict[str, Any]) -> None:
     cases = make_cases()
     cases.loc[0, list(changes)] = list(changes.values())
-    assert found_by(compare_shards(cases, "here")) == finds
+    assert found_by(compare_shards(cases, "here")) == findings
 
 
 def test_pictures_that_look_the_same_in_two_shards_are_found() -> None:
@@ -99,7 +99,7 @@ def test_a_test_set_apart_is_clean_and_was_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "finds"),
+    ("changes", "findings"),
     [
         (
             {"patient_id": "P_2"},
@@ -116,15 +116,15 @@ def test_a_test_set_apart_is_clean_and_was_compared() -> None:
         ),
     ],
 )
-def test_what_a_test_set_shares_is_found(changes: dict[str, Any], finds: dict[str, Any]) -> None:
+def test_what_a_test_set_shares_is_found(changes: dict[str, Any], findings: dict[str, Any]) -> None:
     test = make_cases("T", seed=1)
     test.loc[0, list(changes)] = list(changes.values())
-    assert found_by(compare_test_set(make_cases(), test, "there")) == finds
+    assert found_by(compare_test_set(make_cases(), test, "there")) == findings
 
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> list[epath.Path]:
-    """The records of `make_cases`; they need no image that can be decoded."""
+    """Shards of the records of `make_cases`, without real images."""
     folder = epath.Path(tmp_path_factory.mktemp("records"))
     paths = []
     for number, members in make_cases().assign(patient_code=-1).groupby("shard"):
@@ -135,7 +135,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> list[epath.Path]:
     return paths
 
 
-def test_records_like_the_table_are_clean(shards: list[epath.Path]) -> None:
+def test_records_that_equal_the_table_are_clean(shards: list[epath.Path]) -> None:
     records = tabulate_records(shards)
     assert len(records) == 48
     assert find_differing_records(make_cases(), records).empty

@@ -26,7 +26,7 @@ Report = Callable[[Path], Page]
 
 
 def write_clinic(folder: Path) -> epath.Path:
-    """A plain CSV file of drawn lesions: half of the facts missing, some images absent or twice."""
+    """Write a CSV file of drawn lesions: half of the ages missing, some images absent or twice."""
     folder.mkdir()
     rows = ["image,target,sex,age_approx"]
     for i in range(IMAGES + COPIES + ABSENT):
@@ -60,7 +60,7 @@ def report(tmp_path: Path) -> Report:
     return write
 
 
-def test_the_numbers_of_every_aspect_add_up_to_the_images(
+def test_the_counts_of_every_breakdown_add_up_to_the_images(
     clinic: epath.Path, report: Report
 ) -> None:
     counts = report(clinic).counts
@@ -70,7 +70,7 @@ def test_the_numbers_of_every_aspect_add_up_to_the_images(
         assert sum(int(row[2]) for row in rows) == IMAGES // 4
 
 
-def test_what_is_missing_is_counted_as_missing_and_last(clinic: epath.Path, report: Report) -> None:
+def test_missing_values_are_counted_and_come_last(clinic: epath.Path, report: Report) -> None:
     counts = report(clinic).counts
     assert counts["Sex"][0] == ["female", "14", "4", "28.6%", "14"]
     assert counts["Sex"][-1][:3] == ["missing", "13", "3"]
@@ -81,7 +81,7 @@ def test_what_is_missing_is_counted_as_missing_and_last(clinic: epath.Path, repo
     assert [row[0] for row in counts["Diagnosis"]] == ["missing"]
 
 
-def test_shards_and_sizes_are_told(clinic: epath.Path, report: Report) -> None:
+def test_shards_and_sizes_are_shown(clinic: epath.Path, report: Report) -> None:
     counts = report(clinic).counts
     assert [row[0] for row in counts["Shard"]] == ["00", "01", "02", "03"]
     assert counts["Size of the photo"] == [["64x64", "40", "10", "25.0%", "40"]]
@@ -100,7 +100,7 @@ def test_what_was_dropped_is_counted_and_its_first_rows_are_listed(
     assert f"62 images, all listed in {clinic / DROPPED}." in page.text
 
 
-def test_warnings_of_the_build_are_told(clinic: epath.Path, report: Report) -> None:
+def test_warnings_of_the_build_are_shown(clinic: epath.Path, report: Report) -> None:
     assert "image042.jpg is absent" in report(clinic).text
 
 
@@ -139,7 +139,7 @@ def test_the_same_data_give_the_same_page(data: epath.Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("absent", [(), (*ISIC2019_ABSENT, "age_approx")])
-def test_a_public_kaggle_set_is_told_with_what_it_lacks(
+def test_a_public_kaggle_set_is_shown_with_what_it_lacks(
     report: Report, tmp_path: Path, absent: tuple[str, ...]
 ) -> None:
     page = report(write_kaggle_set(tmp_path / "melanoma-32x32", 24, 32, absent=absent))
@@ -151,9 +151,7 @@ def test_a_public_kaggle_set_is_told_with_what_it_lacks(
     assert page.tags["img"] == 24
 
 
-def test_names_in_a_set_from_elsewhere_are_shown_and_not_obeyed(
-    report: Report, tmp_path: Path
-) -> None:
+def test_markup_in_names_is_shown_and_not_rendered(report: Report, tmp_path: Path) -> None:
     name = "<script>alert(1)</script> & $x_"
     page = report(write_kaggle_set(tmp_path / "<b> $x_$", 12, 32, prefix=name))
     assert not {"script", "b"} & set(page.tags)

@@ -14,7 +14,7 @@ from training.errors import TrainingError
 from training.inspect.shortcuts import measure_shortcuts
 
 
-def test_columns_that_tell_the_target_score_high_and_others_do_not() -> None:
+def test_columns_that_predict_the_target_score_high_and_others_do_not() -> None:
     cases = pd.concat([make_cases(f"{i}", seed=i) for i in range(8)], ignore_index=True)
     cases["width"] = 640 + 100 * cases["target"]
     people, size = measure_shortcuts(cases, folds=3)  # of four shards: need not divide them
@@ -24,7 +24,7 @@ def test_columns_that_tell_the_target_score_high_and_others_do_not() -> None:
     assert size.auc.value == 1
 
 
-def test_a_source_that_tells_the_target_is_shown_alone() -> None:
+def test_a_source_that_predicts_the_target_is_shown_alone() -> None:
     cases = make_cases()
     cases["source"] = np.where(cases["target"] == 1, "isic2019", "isic2020")
     cases = pd.concat([cases.assign(group=f"{i}_" + cases["group"]) for i in range(4)])
@@ -34,7 +34,7 @@ def test_a_source_that_tells_the_target_is_shown_alone() -> None:
 
 
 def test_a_patient_is_not_in_training_when_it_is_scored() -> None:
-    # Each patient has its own width; with it in training, trees would know its target.
+    # Each patient has a width of their own, from which trees that saw the patient know the target.
     rng = np.random.default_rng(0)
     cases = pd.concat([make_cases()] * 10, ignore_index=True)
     patients = pd.factorize(cases["patient_id"])[0]
@@ -53,13 +53,15 @@ def test_a_patient_is_not_in_training_when_it_is_scored() -> None:
         ({"sex": "", "age_approx": np.nan, "anatom_site": ""}, "nothing but the images is known"),
     ],
 )
-def test_what_cannot_be_measured_says_why(changes: dict[str, Any], reason: str) -> None:
+def test_shortcuts_that_cannot_be_measured_give_a_reason(
+    changes: dict[str, Any], reason: str
+) -> None:
     with pytest.raises(TrainingError, match=reason):
         measure_shortcuts(make_cases().assign(**changes), folds=5)
 
 
 @needs(METADATA)
-def test_sex_age_and_site_of_real_isic2020_score_what_is_known() -> None:
+def test_sex_age_and_site_of_real_isic2020_reach_the_known_auc() -> None:
     listing = read_sources(TARGETS["melanoma"], isic2020=[epath.Path(METADATA)], with_images=False)
     cases = listing.cases.assign(shard=assign_shards(listing.cases, 15, seed=0), width=0, height=0)
     people = measure_shortcuts(cases, folds=5)[0]

@@ -21,7 +21,7 @@ TARGET = np.repeat([0, 1], [300, 60])
 SCORE = RNG.normal(TARGET * 1.5, 1)
 
 
-def test_auc_is_scikit_learns_and_lies_in_its_interval() -> None:
+def test_auc_equals_scikit_learns_and_lies_in_its_interval() -> None:
     estimate = auc(TARGET, SCORE, np.arange(len(TARGET)))
     assert estimate.value == pytest.approx(roc_auc_score(TARGET, SCORE), abs=1e-12)
     assert estimate.low < estimate.value < estimate.high
@@ -41,12 +41,12 @@ def test_auc_of_one_class_is_refused() -> None:
         auc(np.zeros(5), np.arange(5), np.arange(5))
 
 
-def test_a_score_that_is_no_number_is_refused() -> None:
+def test_a_score_that_is_nan_is_refused() -> None:
     with pytest.raises(ValueError, match="1 of 3 scores are no numbers"):
         auc([0, 1, 1], [0.1, np.nan, 0.3], [0, 1, 2])
 
 
-def test_each_resample_is_what_scikit_learn_makes_of_the_images_drawn() -> None:
+def test_each_resample_equals_scikit_learns_auc_of_the_drawn_images() -> None:
     group = np.arange(len(TARGET)) // 3
     a, b = np.round(SCORE, 1), np.round(RNG.normal(SCORE, 1), 1)  # with ties
     rng = np.random.default_rng(7)
@@ -82,7 +82,7 @@ def test_a_paired_difference_is_narrower_than_the_two_scores_are() -> None:
     assert difference.high - difference.low < 0.5 * (alone.high - alone.low)
 
 
-def test_the_interval_of_equal_models_holds_zero_as_often_as_it_says() -> None:
+def test_the_interval_of_equal_models_covers_zero_at_its_level() -> None:
     held = 0
     for seed in range(40):
         rng = np.random.default_rng(seed)
@@ -98,7 +98,7 @@ def test_a_higher_level_gives_a_wider_interval() -> None:
     assert wide.low < usual.low < usual.high < wide.high
 
 
-def test_sensitivity_and_specificity_count_what_they_say() -> None:
+def test_sensitivity_and_specificity_are_shares_of_their_class() -> None:
     target, positive = np.array([1, 1, 1, 1, 0, 0]), np.array([1, 1, 1, 0, 0, 1])
     assert sensitivity(target, positive, np.arange(6)).value == 0.75
     assert specificity(target, positive, np.arange(6)).value == 0.5
@@ -110,7 +110,7 @@ def test_wilson_interval_of_a_perfect_score_is_not_a_point() -> None:
     assert (estimate.low, estimate.high) == pytest.approx((0.722, 1.0), abs=5e-4)
 
 
-def test_the_interval_of_single_images_is_wilsons() -> None:
+def test_the_interval_of_single_images_equals_wilsons() -> None:
     success = np.arange(80) < 60
     wilson = binomtest(60, 80).proportion_ci(method="wilson")
     estimate = proportion(success, np.arange(80))
@@ -118,7 +118,7 @@ def test_the_interval_of_single_images_is_wilsons() -> None:
     assert (estimate.low, estimate.high) == pytest.approx((wilson.low, wilson.high), abs=2e-3)
 
 
-def test_ten_images_of_each_lesion_count_for_one() -> None:
+def test_ten_equal_images_of_a_lesion_count_as_one() -> None:
     lesions = np.arange(80) < 60
     apart = proportion(lesions, np.arange(80))
     together = proportion(np.repeat(lesions, 10), np.repeat(np.arange(80), 10))
@@ -127,7 +127,7 @@ def test_ten_images_of_each_lesion_count_for_one() -> None:
     )
 
 
-def test_a_resample_that_leaves_a_figure_undefined_does_not_count_for_it() -> None:
+def test_resamples_that_leave_a_metric_undefined_are_ignored_for_it() -> None:
     target = np.array([1, 0, 0, 0])
 
     def of_positives(weights: NDArray[np.int64]) -> dict[str, float]:

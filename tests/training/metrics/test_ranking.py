@@ -14,7 +14,7 @@ def draw(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("seed", range(50))
-def test_figures_are_scikit_learns(seed: int) -> None:
+def test_metrics_equal_scikit_learns(seed: int) -> None:
     target, score, weights = draw(seed)
     curve = Ranking(target, score).curve(weights)
     assert curve.auc() == pytest.approx(roc_auc_score(target, score, sample_weight=weights))
@@ -31,14 +31,14 @@ def test_figures_are_scikit_learns(seed: int) -> None:
         assert curve.specificity_at(level) == specificity[sensitivity >= level - 1e-9].max()
 
 
-def test_images_without_weight_are_as_if_absent() -> None:
+def test_images_without_weight_count_as_absent() -> None:
     target, score, weights = draw(0)
     there = weights > 0
     absent = Ranking(target[there], score[there]).curve(weights[there])
     assert Ranking(target, score).curve(weights).auc() == pytest.approx(absent.auc())
 
 
-def test_figures_of_a_class_that_weighs_nothing_are_undefined() -> None:
+def test_metrics_of_a_class_without_weight_are_undefined() -> None:
     target, score, _ = draw(0)
     curve = Ranking(target, score).curve(1 - target)
     assert np.isnan([curve.auc(), curve.partial_auc(0.8), curve.sensitivity_at(0.9)]).all()
