@@ -1,8 +1,8 @@
-"""What building a data folder costs: `python -m benchmarks.build [--images DIR] [--count N]`.
+"""Measure the cost of a build: `python -m benchmarks.build [--images DIR] [--count N]`.
 
-Images per second of the build, beside the loop that the public notebooks use, and beside the bound:
-libjpeg-turbo, decoding at the scale that the cut needs and encoding the square, and nothing else.
-Then the build's memory over few images and over ten times as many.
+Compares the build's images per second with the loop that the public notebooks use, and with a
+bound: libjpeg-turbo alone, decoding at the scale that the cut needs and encoding the square. Then
+compares the build's memory for few images and for ten times as many.
 """
 
 import contextlib
@@ -27,14 +27,14 @@ from benchmarks.pixels import print_paths
 from processing import image as cutting
 from training.commands.options import FOLDER
 
-# TensorFlow, OpenCV and the build are imported where they are used: the build's worker processes
+# TensorFlow, OpenCV and the build are imported inside functions: the build's worker processes
 # import this module, and would wait for them.
 
 SIZE, CROP = 384, 0.5  # of the preset 384
 FRAMING = cutting.Framing(SIZE, CROP, cutting.LATEST_PATH)
 ROUNDS = 3
-DRAWN, DRAWN_SIDE = 128, 1024  # lesions that stand in for absent photos, and pixels of their side
-# What ISIC 2020's photos have, pixels. Four pieces of the build, two for each of two processes.
+DRAWN, DRAWN_SIDE = 128, 1024  # lesions to draw if there are no photos, and their side in pixels
+# The size of ISIC 2020's photos in pixels; four pieces of the build, two for each of two processes.
 LARGE, LARGE_COUNT = (6000, 4000), 256
 LARGE_ORIGINALS = 64
 MEMORY_COUNTS = 500, 5000
@@ -47,10 +47,10 @@ RESIZING = "bound with the cut's own resize"
 
 
 class Variant(NamedTuple):
-    """A photo to make: one of eight orientations of another, so that none is a duplicate."""
+    """A photo to make: one of eight orientations of another, so that there are no duplicates."""
 
     original: Path
-    number: int  # 0 is the original itself; from 8 on a corner is cut out, too
+    number: int  # 0 is the original itself; from 8 on, a corner is cropped as well
     path: Path
     size: tuple[int, int] | None  # to enlarge to, pixels
 
@@ -71,7 +71,7 @@ def make_variants(
 
 
 def write_variant(variant: Variant) -> None:
-    """Write one photo; one that is not enlarged keeps its original's JPEG tables."""
+    """Write one photo; unless it is enlarged, it keeps the JPEG tables of its original."""
     if variant.number == 0 and variant.size is None:
         shutil.copyfile(variant.original, variant.path)
         return
@@ -89,7 +89,7 @@ def write_variant(variant: Variant) -> None:
 
 
 def measure_round(photos: Sequence[Path]) -> dict[str, float]:
-    """Images per second of each contestant over the same photos, one after the other."""
+    """Measure the images per second of each contestant over the same photos, in turn."""
     seconds = {ONE: time_build(photos, 1), TWO: time_build(photos, 2)}
     seconds[LOOP] = time_notebook_loop(photos)
     seconds[BOUND], seconds[RESIZING] = time_bound(photos)
@@ -97,7 +97,7 @@ def measure_round(photos: Sequence[Path]) -> dict[str, float]:
 
 
 def time_build(photos: Sequence[Path], processes: int) -> float:
-    """Seconds that `python -m training build` takes once it has imported what it needs."""
+    """Measure the seconds that `python -m training build` takes, without its imports."""
     from etils import epath
 
     from training.build.build import build_folders
@@ -121,7 +121,7 @@ def time_build(photos: Sequence[Path], processes: int) -> float:
 
 
 def time_notebook_loop(photos: Sequence[Path]) -> float:
-    """Seconds of the loop by which the public TFRecord sets were made, as its users run it."""
+    """Measure the seconds of the loop that made the public TFRecord sets."""
     import cv2
     import tensorflow as tf
 
@@ -154,7 +154,7 @@ def time_notebook_loop(photos: Sequence[Path]) -> float:
 
 
 def time_bound(photos: Sequence[Path]) -> tuple[float, float]:
-    """Seconds of decoding and encoding in one thread, and the same with the resize between them.
+    """Measure the seconds of decoding and encoding in one thread, without and with the resize.
 
     Reading the files and all copies between the steps are left out.
     """
@@ -181,7 +181,7 @@ def time_bound(photos: Sequence[Path]) -> tuple[float, float]:
 
 
 def measure_memory(photos: Sequence[Path]) -> float:
-    """Peak PSS of all processes of the build command with two workers, MB."""
+    """Measure the peak PSS of all processes of the build command with two workers, in MB."""
     listing = photos[0].parent / f"{len(photos)}.csv"
     list_photos(photos, listing)
     with TemporaryDirectory() as folder:
@@ -201,7 +201,7 @@ def measure_memory(photos: Sequence[Path]) -> float:
 
 
 def list_processes(pid: int) -> Iterator[int]:
-    """A process and all that descend from it."""
+    """List a process and all its descendants."""
     yield pid
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
@@ -210,7 +210,7 @@ def list_processes(pid: int) -> Iterator[int]:
 
 
 def read_pss_mb(pid: int) -> float:
-    """Memory of a process, pages that it shares counted in part, MB; 0 of one that has ended."""
+    """Read the PSS of a process in MB; 0 if it has ended."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
@@ -220,7 +220,7 @@ def read_pss_mb(pid: int) -> float:
 
 def print_rates(photos: Sequence[Path], loop_goal: float) -> None:
     """Measure several rounds over `photos`, and print the medians of their rates and ratios."""
-    measure_round(photos[:32])  # imports, and what else the first call does
+    measure_round(photos[:32])  # imports, and other work of the first call
     rounds = [measure_round(photos) for _ in range(ROUNDS)]
     for name in rounds[0]:
         print(f"  {name:<48}{statistics.median(rates[name] for rates in rounds):>9.1f} images/s")
@@ -241,7 +241,7 @@ def print_rates(photos: Sequence[Path], loop_goal: float) -> None:
     type=FOLDER,
     default=Path("../shared/data/isic2019-original/ISIC_2019_Training_Input"),
     show_default=True,
-    help="Folder of full-size JPEGs; where it is absent, photos are drawn.",
+    help="Folder of full-size JPEGs; if it does not exist, photos are drawn.",
 )
 @click.option("--count", type=click.IntRange(64), default=2048, show_default=True)
 def main(images: Path, count: int) -> None:

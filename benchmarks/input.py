@@ -1,7 +1,7 @@
-"""What the training input costs: `python -m benchmarks.input [--data DIR]`.
+"""Measure the cost of the training input: `python -m benchmarks.input [--data DIR]`.
 
-Images per second of the trainer's pipeline (read, shuffle, decode, augment, batch), beside the same
-pipeline with Keras's preprocessing layers as its augmentation, and beside decoding alone.
+Compares the images per second of the trainer's pipeline (read, shuffle, decode, augment, batch)
+with the same pipeline augmented by Keras's preprocessing layers, and with decoding alone.
 """
 
 import contextlib
@@ -21,10 +21,10 @@ from benchmarks.photos import describe_machine, draw_photos, list_photos
 from training.commands.options import DATA
 from training.data.folder import BuildSettings, Data, read_data
 
-# TensorFlow is imported where it is used: worker processes import this module, and need none.
+# TensorFlow is imported inside functions: worker processes import this module without needing it.
 
-DRAWN, DRAWN_SIDE = 128, 512  # lesions, and pixels of their side
-SQUARES = (224, 0.6), (384, 0.5)  # of the two presets
+DRAWN, DRAWN_SIDE = 128, 512  # lesions to draw, and their side in pixels
+SQUARES = (224, 0.6), (384, 0.5)  # size and crop of the two presets
 BATCH_SIZE = 32
 ROUNDS, ROUND_SECONDS = 3, 3.0
 EPOCHS = 1000  # more than a round sees
@@ -36,10 +36,10 @@ OURS, KERAS, DECODE = "our pipeline", "with Keras's layers", "decoding alone"
 def build_drawn(
     folder: Path, count: int, side: int, squares: Sequence[tuple[int, float]]
 ) -> list[epath.Path]:
-    """Data folders of `count` drawn lesions, one for each size and crop of `squares`.
+    """Build a data folder of `count` drawn lesions for each size and crop of `squares`.
 
     Args:
-        side: of the photos that they are cut from, pixels.
+        side: side of the drawn photos in pixels.
     """
     from training.build.build import build_folders
     from training.build.sources import read_sources
@@ -56,7 +56,7 @@ def build_drawn(
 
 
 def make_pipelines(data: Data) -> dict[str, Iterable[object]]:
-    """Endless batches of each contestant."""
+    """Make endless batches for each contestant."""
     import tensorflow as tf
 
     from training.data import batches
@@ -76,7 +76,7 @@ def make_pipelines(data: Data) -> dict[str, Iterable[object]]:
     )
     shuffled = batches.read_records(data.shards()).shuffle(batches.SHUFFLE_RECORDS, seed=0).repeat()
     decoded = batches.decode_records(shuffled, size, BATCH_SIZE)
-    # Cutout is off unless asked for, and Keras has no layer that draws the same square.
+    # Cutout is off by default, and Keras has no layer that draws the same square.
     augment = make_keras_layers(**strength.model_dump(exclude={"cutout"}))
     layered = decoded.map(
         lambda batch: (augment(batch["image"], training=True), batch["target"]),
@@ -94,7 +94,7 @@ def make_keras_layers(
     *, rotation_degrees: float, shear_degrees: float, zoom: float, shift: float, flips: bool,
     brightness: float, contrast: float, saturation: float,
 ) -> Any:  # fmt: skip
-    """Keras's layers for the strengths of an `Augmentation`."""
+    """Make Keras's layers for the strengths of an `Augmentation`."""
     from keras import layers
 
     return layers.Pipeline(
@@ -104,7 +104,7 @@ def make_keras_layers(
             layers.RandomShear(x_factor=math.tan(math.radians(shear_degrees))),
             layers.RandomZoom(zoom),
             layers.RandomTranslation(shift, shift),
-            # Of a colour's distance from grey, 1/2 keeps all: f / (1 - f) times.
+            # A factor f multiplies the distance from grey by f / (1 - f); 1/2 keeps it.
             layers.RandomSaturation(
                 ((1 - saturation) / (2 - saturation), (1 + saturation) / (2 + saturation))
             ),
@@ -115,7 +115,7 @@ def make_keras_layers(
 
 
 def measure(pipeline: Iterable[object], batch_size: int) -> float:
-    """Images per second over `ROUND_SECONDS`, once it is under way."""
+    """Measure the images per second over `ROUND_SECONDS`, after a warm-up."""
     batches = iter(pipeline)
     for _ in range(WARM_UP_BATCHES):
         next(batches)

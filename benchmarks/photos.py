@@ -1,4 +1,4 @@
-"""Photos to measure with, the list of them that a build reads, and what they were measured on."""
+"""Photos to measure with, the CSV list that a build reads, and a description of the machine."""
 
 import csv
 import multiprocessing
@@ -23,7 +23,7 @@ def draw_photos(folder: Path, count: int, side: int) -> list[Path]:
 
 
 def list_photos(paths: Sequence[Path], listing: Path) -> None:
-    """Write the CSV file `listing` of photos that lie beside it, every second lesion positive.
+    """Write a CSV list of photos that lie beside it; every second lesion is positive.
 
     Photos are named LESION.jpg or LESION_NUMBER.jpg.
     """
@@ -36,7 +36,7 @@ def list_photos(paths: Sequence[Path], listing: Path) -> None:
 
 
 def describe_machine(*libraries: str) -> str:
-    """Processor, system, Python and the versions of `libraries`."""
+    """Describe the processor, the system, Python and the versions of `libraries`."""
     versions = ", ".join(f"{name} {version(name)}" for name in libraries)
     return (
         f"{platform.machine()}, {os.cpu_count()} cores, {platform.platform()}\n"

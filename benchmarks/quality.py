@@ -1,8 +1,8 @@
-"""What the app's rules on a photo itself refuse: `python -m benchmarks.quality FOLDER…`.
+"""Measure what the app's quality rules refuse: `python -m benchmarks.quality FOLDER…`.
 
-Of the photos in each folder the parts that are too small, too dark and blurred. Then all of them
-are blurred: how many our measure finds, and the variance of the Laplacian (Pech-Pacheco et al.
-2000), each with the one limit for all folders that refuses one in a hundred of the sharp photos.
+First counts the photos of each folder that are too small, too dark or blurred. Then blurs all
+photos, and compares how many of them our sharpness and the variance of the Laplacian (Pech-Pacheco
+et al. 2000) find, each at the limit that refuses one in a hundred of all sharp photos.
 """
 
 from pathlib import Path
@@ -17,8 +17,8 @@ from app.quality import find_faults, measure_sharpness
 from processing.image import read_square
 
 SIZE = 224
-BLURS = (0.005, 0.01)  # deviations of a Gaussian, of the side
-REFUSED = 0.01  # of sharp photos, where both measures are compared
+BLURS = (0.005, 0.01)  # standard deviation of the Gaussian, as a fraction of the side
+REFUSED = 0.01  # share of the sharp photos at which both measures are compared
 
 
 @click.command()
@@ -27,7 +27,7 @@ REFUSED = 0.01  # of sharp photos, where both measures are compared
 @click.option("--count", type=click.IntRange(10), default=400, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True)
 def main(folders: tuple[Path, ...], crop: float, count: int, seed: int) -> None:
-    """Photos in and below each of the folders; --crop 1.0 where they were cut before."""
+    """Measure the photos in and below each FOLDER; give --crop 1.0 for photos that are squares."""
     sharpness, variance = [], []
     for folder in folders:
         paths = sorted(folder.rglob("*.jpg"))
@@ -43,10 +43,10 @@ def main(folders: tuple[Path, ...], crop: float, count: int, seed: int) -> None:
             variance.append([_laplacian_variance(each) for each in seen])
         for fault in ("too_small", "too_dark", "blurred"):
             click.echo(f"  {fault}: {faults.count(fault) / len(chosen):.3f} of {len(chosen)}")
-    for blur, ours, theirs in zip(BLURS, _found(sharpness), _found(variance), strict=True):
+    for blur, ours, usual in zip(BLURS, _find(sharpness), _find(variance), strict=True):
         click.echo(
-            f"Found where blurred by {blur:.1%} of the side: {ours:.3f}, by Laplacian's variance "
-            f"{theirs:.3f}; ratio {ours / max(theirs, 1e-9):.2f}"
+            f"Found when blurred by {blur:.1%} of the side: {ours:.3f}, by the variance of the "
+            f"Laplacian {usual:.3f}; ratio {ours / max(usual, 1e-9):.2f}"
         )
 
 
@@ -61,8 +61,8 @@ def _laplacian_variance(square: NDArray[np.uint8]) -> float:
     return float((4 * grey[1:-1, 1:-1] - around).var())
 
 
-def _found(measured: list[list[float]]) -> list[float]:
-    """Parts of the blurred photos below the limit under which `REFUSED` of the sharp ones lie."""
+def _find(measured: list[list[float]]) -> list[float]:
+    """Return the share at each blur that lies below the `REFUSED` quantile of the sharp photos."""
     sharp, *blurred = np.transpose(measured)
     return [float((each < np.quantile(sharp, REFUSED)).mean()) for each in blurred]
 

@@ -17,7 +17,7 @@ _Path = TypeVar("_Path", Path, epath.Path)
 
 @contextmanager
 def replacing(path: _Path) -> Iterator[_Path]:
-    """Yield a temporary path beside `path`, with its ending, and rename it to `path` afterwards.
+    """Yield a temporary path beside `path`, with its extension, and rename it to `path` afterwards.
 
     Raises:
         TrainingError: the disk is full; nothing of the file is left.

@@ -30,7 +30,7 @@ class Piece(NamedTuple):
     image_names: tuple[str, ...]
     paths: tuple[str, ...]
     squares: tuple[Framing, ...]
-    output: str  # path of the index; the blob has another ending
+    output: str  # path of the index; the blob has another extension
 
     @property
     def images(self) -> int:

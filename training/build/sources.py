@@ -12,12 +12,12 @@ from training.data.kaggle import read_kaggle
 from training.data.vocabulary import Target
 from training.errors import TrainingError
 
-_ENDINGS = (".jpg", ".jpeg", ".png")
+_EXTENSIONS = (".jpg", ".jpeg", ".png")
 _CSV_COLUMNS = [
     "image", "target", "source", "patient_id", "lesion_id", "sex", "age_approx", "anatom_site",
     "diagnosis",
 ]  # fmt: skip
-_Paths = Mapping[str, str]  # of a folder's images, by name with and without ending
+_Paths = Mapping[str, str]  # of a folder's images, by name with and without extension
 
 
 def read_sources(
@@ -69,8 +69,8 @@ def read_sources(
 def read_csv_list(path: epath.Path, target: Target) -> Listing:
     """Read a plain CSV file with `image`, `target` and any other column of `_CSV_COLUMNS`.
 
-    `image` is a path relative to the file, with or without its ending. A missing `source` is the
-    name of the file.
+    `image` is a path relative to the file, with or without its extension. A missing `source` is
+    the name of the file.
 
     Returns:
         The cases, before their images are looked for, and a warning about unknown columns.
@@ -133,14 +133,14 @@ def _list_folders(tables: Sequence[pd.DataFrame]) -> dict[str, _Paths]:
 
 
 def _list_images(folder: str) -> _Paths:
-    """List a folder's images by name, with and without ending; none if there is no such folder."""
+    """List a folder's images by name, with and without extension; none if it does not exist."""
     try:
         files = sorted((file.name, str(file)) for file in epath.Path(folder).iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise TrainingError(f"{folder} cannot be listed: {error.strerror}.") from error
-    paths = {name: path for name, path in files if name.lower().endswith(_ENDINGS)}
+    paths = {name: path for name, path in files if name.lower().endswith(_EXTENSIONS)}
     stems = {name.rpartition(".")[0]: path for name, path in reversed(paths.items())}
     return stems | paths
 
@@ -157,8 +157,8 @@ def _find_image(path: str, source: str, images: Mapping[str, _Paths]) -> str | N
     folder, name = os.path.split(path)
     names = [name]
     if source in ("isic2019", "isic2020"):
-        # ISIC's own downloader writes some endings in capitals, and leaves out the suffix that the
-        # challenge added to some names.
+        # ISIC's own downloader writes some extensions in capitals, and leaves out the suffix that
+        # the challenge added to some names.
         stem = name.removesuffix(".jpg")
         names += [stem, stem.removesuffix("_downsampled")]
     return next((images[folder][one] for one in names if one in images[folder]), None)

@@ -108,7 +108,7 @@ def read_build(folder: epath.Path) -> Begun | Build:
     """
     try:
         fields = json.loads((folder / BUILD).read_bytes())
-        # Folders from before there were two paths do not name theirs.
+        # Folders that were built before there were two pixel paths name none.
         fields["settings"].setdefault("pixel_path", 1)
         return _STATE.validate_json(json.dumps(fields))
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:

@@ -107,8 +107,8 @@ def compare_test_set(cases: pd.DataFrame, test: pd.DataFrame, where: str) -> lis
     }
     return [
         *(
-            Check(where, what, min(_count(ours), _count(theirs)), find_shared(ours, theirs))
-            for what, (ours, theirs) in columns.items()
+            Check(where, what, min(_count(values), _count(others)), find_shared(values, others))
+            for what, (values, others) in columns.items()
         ),
         Check(where, _PICTURES, (test["phash"] != "").sum(), find_shared_pictures(cases, test)),
     ]
@@ -142,9 +142,9 @@ def find_torn_pictures(cases: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def find_shared(ours: pd.Series, theirs: pd.Series) -> pd.DataFrame:
+def find_shared(values: pd.Series, others: pd.Series) -> pd.DataFrame:
     """Find values that are in both; "" is unknown."""
-    here, there = ours.value_counts(), theirs.value_counts()
+    here, there = values.value_counts(), others.value_counts()
     shared = sorted((set(here.index) & set(there.index)) - {""})
     return _tabulate(
         (value, "", f"images: {here[value]} here, {there[value]} in the test set")
@@ -154,9 +154,9 @@ def find_shared(ours: pd.Series, theirs: pd.Series) -> pd.DataFrame:
 
 def find_shared_pictures(cases: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
     """Find images of a data folder and of a test set that look the same."""
-    ours, theirs = cases["image_name"].tolist(), test["image_name"].tolist()
+    names, others = cases["image_name"].tolist(), test["image_name"].tolist()
     return _tabulate(
-        (ours[i], theirs[j], f"{distance} of 256 bits differ")
+        (names[i], others[j], f"{distance} of 256 bits differ")
         for i, j, distance in find_pairs(cases["phash"].tolist(), test["phash"].tolist())
     )
 
