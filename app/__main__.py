@@ -16,12 +16,11 @@ from app.service import open_bundle
 from config.settings import SettingsError, read_settings
 from processing.bundle import BundleError
 from processing.files import replacing
-from processing.image import ImageError
+from processing.image import SUFFIXES, ImageError
 from processing.store.base import StoreError
 
 COLUMNS = ("image", "probability", "label", "assessable", "reasons")
 STABILITY_COLUMNS = ("lowest", "highest", "uncertain")
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif"}
 
 
 @click.group()

@@ -17,6 +17,7 @@ from PIL import ExifTags, Image
 pillow_heif.register_heif_opener()
 
 FORMATS = ("JPEG", "PNG", "WEBP", "HEIF")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif")  # of their files
 # 50 megapixels hold every current phone's default photo. At its worst that takes 330 MB as HEIC
 # and 380 MB as PNG with alpha or progressive CMYK JPEG; a baseline JPEG takes next to nothing.
 MAX_PIXELS = 50_000_000

@@ -10,6 +10,7 @@ ISIC2019_SQUARES = _DATA / "isic2019-256"
 ISIC2019_ORIGINAL = _DATA / "isic2019-original"
 ISIC2017_TEST_SQUARES = _DATA / "isic2017-test-256"
 ISIC2020 = _DATA / "isic2020-512"
+MILK10K = _DATA / "milk10k-256"
 
 
 def needs(*folders: Path) -> pytest.MarkDecorator:

@@ -3,7 +3,7 @@
 import pandas as pd
 from etils import epath
 
-from training.data.cases import make_cases, name_lines, read_table, require
+from training.data.cases import decode_one_hot, make_cases, name_lines, read_table, require
 from training.data.vocabulary import Target
 from training.errors import TrainingError
 
@@ -38,7 +38,7 @@ def read_isic2019(folder: epath.Path, target: Target) -> pd.DataFrame:
     )
     _require_same_images(truth, truth_path, facts, facts_path)
     # The index of both tables is the line, for the messages; a list is not aligned by it.
-    diagnoses = _decode_one_hot(truth, truth_path)
+    diagnoses = decode_one_hot(truth, truth_path, _ISIC2019_DIAGNOSES)
     facts = facts.iloc[pd.Index(facts["image"]).get_indexer(truth["image"])]
     cases = make_cases(
         facts_path,
@@ -52,6 +52,7 @@ def read_isic2019(folder: epath.Path, target: Target) -> pd.DataFrame:
         age_approx=facts["age_approx"],
         anatom_site=facts["anatom_site_general"],
         diagnosis=pd.Series(diagnoses, facts.index),
+        modality=pd.Series("dermoscopic", facts.index),
     )
     return cases.assign(listed=name_lines(truth_path, truth.index))
 
@@ -99,6 +100,7 @@ def read_isic2020(folder: epath.Path, target: Target) -> pd.DataFrame:
         age_approx=table["age_approx"],
         anatom_site=table["anatom_site_general_challenge"],
         diagnosis=table["diagnosis"],
+        modality=pd.Series("dermoscopic", table.index),
     )
 
 
@@ -126,12 +128,3 @@ def _require_same_images(
             f"{facts_path}, line {again.index[0]}: {again['image'].iloc[0]} stands here for the "
             "second time. Remove one of its rows."
         )
-
-
-def _decode_one_hot(truth: pd.DataFrame, path: epath.Path) -> list[str]:
-    codes = list(_ISIC2019_DIAGNOSES)
-    marks = truth[codes].apply(pd.to_numeric, errors="coerce")
-    good = marks.isin([0, 1]).all(axis=1) & (marks.sum(axis=1) == 1)
-    shown = truth[codes[0]].str.cat(truth[codes[1:]], sep=",").rename("diagnosis")
-    require(good, shown, path, f"one 1 among {','.join(codes)}, the others 0")
-    return [_ISIC2019_DIAGNOSES[code] for code in marks.idxmax(axis=1)]

@@ -8,11 +8,12 @@ import csv
 import hashlib
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from etils import epath
 
-from processing.image import Framing, ImageError, cut_squares
+from processing.image import BrokenImageError, Framing, ImageError, cut_squares
 from training.data.fingerprints import fingerprint
 from training.data.kaggle import read_jpeg
 from training.errors import TrainingError
@@ -64,7 +65,7 @@ def make_piece(piece: Piece) -> int:
 
 def _cut(path: str, squares: Sequence[Framing]) -> tuple[dict[str, object], Sequence[bytes]]:
     try:
-        data = read_jpeg(path) if ".tfrec#" in path else epath.Path(path).read_bytes()
+        data = read_jpeg(path) if ".tfrec#" in path else _read_file(epath.Path(path))
         cuts, photo = cut_squares(data, squares)
     except (ImageError, OSError, TrainingError) as error:
         return {"fault": str(error)}, ()
@@ -77,6 +78,22 @@ def _cut(path: str, squares: Sequence[Framing]) -> tuple[dict[str, object], Sequ
         "red_minus_blue": f"{found.red_minus_blue:.2f}",
     }
     return row, [cut.jpeg for cut in cuts]
+
+
+def _read_file(path: epath.Path) -> bytes:
+    """Read a file of this machine or elsewhere.
+
+    Raises:
+        BrokenImageError: it is something else that goes by a name: reading a FIFO or a device
+            would wait or never end.
+        OSError: it cannot be read.
+    """
+    # Not epath's own tests, which take a FIFO for a file.
+    local = Path(path)
+    if local.exists() and not local.is_file():
+        raise BrokenImageError("This is not a regular file. Put the photo itself in its place.")
+    content: bytes = path.read_bytes()
+    return content
 
 
 def _format(rows: Sequence[dict[str, object]], squares: int) -> str:

@@ -1,22 +1,26 @@
 """Read any number of sources into one table of cases, and find their image files."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from etils import epath
 
+from processing.image import SUFFIXES
 from training.build.isic import read_isic2019, read_isic2020
+from training.build.milk10k import read_milk10k
 from training.data.cases import COLUMNS, Listing, make_cases, read_table, require
 from training.data.kaggle import read_kaggle
 from training.data.vocabulary import Target
 from training.errors import TrainingError
 
-_EXTENSIONS = (".jpg", ".jpeg", ".png")
 _CSV_COLUMNS = [
     "image", "target", "source", "patient_id", "lesion_id", "sex", "age_approx", "anatom_site",
-    "diagnosis",
+    "diagnosis", "modality", "skin_tone",
 ]  # fmt: skip
+# Folders, and the extension of a kind of image that is read.
+_NOT_THE_NAME = re.compile(rf"^.*/|({'|'.join(map(re.escape, SUFFIXES))})$", re.IGNORECASE)
 _Paths = Mapping[str, str]  # of a folder's images, by name with and without extension
 
 
@@ -25,6 +29,7 @@ def read_sources(
     *,
     isic2019: Sequence[epath.Path] = (),
     isic2020: Sequence[epath.Path] = (),
+    milk10k: Sequence[epath.Path] = (),
     csv: Sequence[epath.Path] = (),
     kaggle: Sequence[epath.Path] = (),
     with_images: bool = True,
@@ -33,7 +38,7 @@ def read_sources(
 
     Args:
         target: what counts as 1.
-        isic2019, isic2020: folders in ISIC's own layouts.
+        isic2019, isic2020, milk10k: folders in ISIC's own layouts.
         csv: files for `read_csv_list`.
         kaggle: folders of public TFRecord sets.
         with_images: whether to look for the image files; if not, all count as present.
@@ -45,6 +50,7 @@ def read_sources(
     listings = [
         *(Listing(read_isic2019(folder, target)) for folder in isic2019),
         *(Listing(read_isic2020(folder, target)) for folder in isic2020),
+        *(read_milk10k(folder, target) for folder in milk10k),
         *(read_csv_list(path, target) for path in csv),
     ]
     tables = [listing.cases for listing in listings]
@@ -59,7 +65,7 @@ def read_sources(
         warnings += listing.warnings
     if not tables:
         raise TrainingError(
-            "No images: give at least one --isic2019, --isic2020, --csv or --tfrecords."
+            "No images: give at least one --isic2019, --isic2020, --milk10k, --csv or --tfrecords."
         )
     cases = pd.concat(tables, ignore_index=True)[COLUMNS]
     _require_unique(cases)
@@ -86,12 +92,13 @@ def read_csv_list(path: epath.Path, target: Target) -> Listing:
     cases = make_cases(
         path,
         target,
-        image_name=table["image"].str.replace(r"^.*/|\.(jpe?g|png)$", "", regex=True, case=False),
+        image_name=table["image"].str.replace(_NOT_THE_NAME, "", regex=True),
         path=table["image"].map(lambda image: str(path.parent / image)),
         source=table["source"].where(table["source"] != "", path.stem),
         **{column: table[column] for column in _CSV_COLUMNS[3:]},
     )
-    has_diagnosis, expected = cases["diagnosis"] != "", cases["target"]
+    # "other" says nothing of the target.
+    has_diagnosis, expected = ~cases["diagnosis"].isin(["", "other"]), cases["target"]
     cases["target"] = targets.astype("int64").to_numpy()
     require(
         ~has_diagnosis | (cases["target"] == expected),
@@ -140,7 +147,7 @@ def _list_images(folder: str) -> _Paths:
         return {}
     except OSError as error:
         raise TrainingError(f"{folder} cannot be listed: {error.strerror}.") from error
-    paths = {name: path for name, path in files if name.lower().endswith(_EXTENSIONS)}
+    paths = {name: path for name, path in files if name.lower().endswith(SUFFIXES)}
     stems = {name.rpartition(".")[0]: path for name, path in reversed(paths.items())}
     return stems | paths
 
@@ -156,7 +163,7 @@ def _find_images(table: pd.DataFrame, images: Mapping[str, _Paths]) -> pd.DataFr
 def _find_image(path: str, source: str, images: Mapping[str, _Paths]) -> str | None:
     folder, name = os.path.split(path)
     names = [name]
-    if source in ("isic2019", "isic2020"):
+    if source in ("isic2019", "isic2020", "milk10k"):
         # ISIC's own downloader writes some extensions in capitals, and leaves out the suffix that
         # the challenge added to some names.
         stem = name.removesuffix(".jpg")

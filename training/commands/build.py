@@ -19,6 +19,7 @@ _PRESETS = {"224": (224, 0.6), "384": (384, 0.5)}  # size and crop of the predec
 @click.command()
 @click.option("--isic2019", type=DATA, multiple=True, help="Folder in ISIC 2019's own layout.")
 @click.option("--isic2020", type=DATA, multiple=True, help="Folder in ISIC 2020's own layout.")
+@click.option("--milk10k", type=DATA, multiple=True, help="Folder in MILK10k's own layout.")
 @click.option(
     "--csv", type=FILE, multiple=True, help="CSV file of images, with columns image and target."
 )
@@ -137,6 +138,7 @@ def build(**options: Any) -> None:
         TARGETS[_name_target(options)],
         isic2019=[*options["isic2019"], *options["isic2019_csv"]],
         isic2020=isic2020,
+        milk10k=options["milk10k"],
         csv=options["csv"],
         kaggle=options["tfrecords"],
         with_images=not (options["isic2019_csv"] or options["isic2020_csv"]),

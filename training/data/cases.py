@@ -1,21 +1,24 @@
 """The table of cases: one row per image, with cells checked and in a common vocabulary."""
 
 import io
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from etils import epath
 
-from training.data.vocabulary import DIAGNOSES, SEXES, SITES, Target
+from training.data.vocabulary import DIAGNOSES, MODALITIES, SEXES, SITES, SKIN_TONES, Target
 from training.errors import TrainingError
 
 COLUMNS = [
     "image_name", "path", "source", "patient_id", "lesion_id", "sex", "age_approx", "anatom_site",
-    "diagnosis", "target", "group", "listed", "present",
+    "diagnosis", "modality", "skin_tone", "target", "group", "listed", "present",
 ]  # fmt: skip
 _DIAGNOSES = {diagnosis: diagnosis for diagnosis in DIAGNOSES} | {"unknown": ""}
 _SEXES = {sex: sex for sex in SEXES}
+_MODALITIES = {modality: modality for modality in MODALITIES}
+_SKIN_TONES = {tone: tone for tone in SKIN_TONES}
 # ISIC 2020 does not divide the torso.
 _SITES = {site: site for site in SITES} | {
     "anterior torso": "torso",
@@ -29,6 +32,7 @@ class Listing(NamedTuple):
 
     `cases` has one row per listed image: `image_name`, `path` (`FILE#BYTEOFFSET` for an image in a
     TFRecord file), `source, patient_id, lesion_id, sex, age_approx, anatom_site, diagnosis`,
+    `modality` (dermoscopic or close-up), `skin_tone` ("0", very dark, to "5", very light),
     `target` (0 or 1), `group` (the patient, else the lesion, else the image), `listed` (file and
     line of the row) and `present` (whether the image file exists). Missing text is "", a missing
     age NaN.
@@ -79,19 +83,22 @@ def make_cases(file: epath.Path, target: Target, **columns: pd.Series) -> pd.Dat
         file: the CSV file, for messages.
         target: which diagnoses count as 1.
         columns: `image_name, path, source, patient_id, lesion_id, sex, age_approx, anatom_site,
-            diagnosis` as text. The index is the line in `file`, and the name of each series is
-            the column's name in `file`.
+            diagnosis` as text and, where the file has them, `modality, skin_tone`. The index is the
+            line in `file`, and the name of each series is the column's name in `file`.
 
     Raises:
         TrainingError: a cell is not in the vocabulary, an age is not a number, or a name is empty.
     """
     names, patients, lesions = (columns[key] for key in ("image_name", "patient_id", "lesion_id"))
     require(names != "", names, file, "the name of an image")
+    absent = pd.Series("", names.index)
     cases = pd.DataFrame(columns).assign(
         sex=_translate(columns["sex"], _SEXES, file),
         age_approx=_parse_ages(columns["age_approx"], file),
         anatom_site=_translate(columns["anatom_site"], _SITES, file),
         diagnosis=_translate(columns["diagnosis"], _DIAGNOSES, file),
+        modality=_translate(columns.get("modality", absent), _MODALITIES, file),
+        skin_tone=_translate(columns.get("skin_tone", absent), _SKIN_TONES, file),
         target=lambda cases: cases["diagnosis"].isin(target.diagnoses).astype("int64"),
         group=np.where(patients != "", patients, np.where(lesions != "", lesions, names)),
         listed=name_lines(file, names.index),
@@ -122,6 +129,26 @@ def require(good: pd.Series, values: pd.Series, path: epath.Path, expected: str)
             f"{path}, line {bad.index[0]}: {values.name} {bad.iloc[0]!r} should be {expected} "
             f"({len(bad)} such rows)."
         )
+
+
+def decode_one_hot(
+    truth: pd.DataFrame, path: epath.Path, diagnoses: Mapping[str, str]
+) -> list[str]:
+    """Read the diagnosis of each row of a ground truth with one column of 0 and 1 for each class.
+
+    Args:
+        truth: the rows of `path`; the index is the line in there.
+        diagnoses: the diagnosis that each column stands for.
+
+    Raises:
+        TrainingError: a row does not have exactly one 1.
+    """
+    codes = list(diagnoses)
+    marks = truth[codes].apply(pd.to_numeric, errors="coerce")
+    good = marks.isin([0, 1]).all(axis=1) & (marks.sum(axis=1) == 1)
+    shown = truth[codes[0]].str.cat(truth[codes[1:]], sep=",").rename("diagnosis")
+    require(good, shown, path, f"one 1 among {','.join(codes)}, the others 0")
+    return [diagnoses[code] for code in marks.idxmax(axis=1)]
 
 
 def _translate(values: pd.Series, vocabulary: dict[str, str], path: epath.Path) -> pd.Series:

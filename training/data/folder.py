@@ -18,14 +18,27 @@ from pydantic import Field, TypeAdapter
 from processing.bundle import PixelPath
 from training.data.folds import require_whole_groups
 from training.data.kaggle import find_shards, read_jpeg, read_kaggle
-from training.data.vocabulary import DIAGNOSES, SEXES, SITES, TARGETS
+from training.data.vocabulary import (
+    DIAGNOSES,
+    MODALITIES,
+    SEXES,
+    SITES,
+    SKIN_TONES,
+    TARGETS,
+)
 from training.errors import TrainingError
 from training.strict import StrictModel
 
 CASES, DROPPED, BUILD = "cases.csv", "dropped.csv", "build.json"
-VOCABULARIES = {"sex": SEXES, "anatom_site": SITES, "diagnosis": DIAGNOSES}
+VOCABULARIES = {
+    "sex": SEXES,
+    "anatom_site": SITES,
+    "diagnosis": DIAGNOSES,
+    "modality": MODALITIES,
+    "skin_tone": SKIN_TONES,
+}
 _TEXT = ("image_name", "path", "source", "patient_id", "lesion_id", "sex", "anatom_site",
-         "diagnosis", "group", "phash", "rule", "detail")  # fmt: skip
+         "diagnosis", "modality", "skin_tone", "group", "phash", "rule", "detail")  # fmt: skip
 
 
 class BuildSettings(StrictModel):
@@ -97,7 +110,7 @@ def read_data(folder: epath.Path) -> Data:
     if hash_cases(cases) != found.cases_sha256:
         raise TrainingError(f"{folder / CASES} was changed since it was built. Build it again.")
     require_whole_groups(cases, folder)
-    return Data(folder, found, cases)
+    return Data(folder, found, _add_columns(cases))
 
 
 def read_build(folder: epath.Path) -> Begun | Build:
@@ -136,7 +149,16 @@ def describe_cases(cases: pd.DataFrame) -> dict[str, Any]:
 
 def hash_cases(cases: pd.DataFrame) -> str:
     """Return the SHA-256 of a table of cases without its paths, since data sets are moved."""
-    return hashlib.sha256(cases.drop(columns="path").to_csv(index=False).encode()).hexdigest()
+    text = cases.drop(columns="path").to_csv(index=False, lineterminator="\n")
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _add_columns(cases: pd.DataFrame) -> pd.DataFrame:
+    """Add what a table from before the columns `modality` and `skin_tone` lacks."""
+    if "modality" in cases:
+        return cases
+    known = cases["source"].isin(["isic2019", "isic2020"])
+    return cases.assign(modality=known.map({True: "dermoscopic", False: ""}), skin_tone="")
 
 
 def _read_kaggle(folder: epath.Path) -> Data:

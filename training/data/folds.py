@@ -30,7 +30,9 @@ def assign_shards(cases: pd.DataFrame, shards: int, seed: int) -> NDArray[np.int
                 f"{groups}. Give fewer with --shards."
             )
     images = cases.groupby("group")["group"].transform("size")
+    modality, _ = pd.factorize(cases["modality"], sort=True)
     strata = 2 * np.searchsorted(_GROUP_SIZES, images) + cases["target"]
+    strata += 2 * (len(_GROUP_SIZES) + 1) * modality
     splitter = StratifiedGroupKFold(shards, shuffle=True, random_state=seed)
     assigned = np.empty(len(cases), np.int64)
     with warnings.catch_warnings():

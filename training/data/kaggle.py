@@ -5,13 +5,14 @@ Worker processes import this module, so TensorFlow is imported only inside funct
 
 import io
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from etils import epath
 
 from training.data.cases import COLUMNS, Listing
-from training.data.vocabulary import Target
+from training.data.vocabulary import MODALITIES, SKIN_TONES, Target
 from training.errors import TrainingError
 
 _HEADER_BYTES, _FOOTER_BYTES = 12, 4  # length with checksum; after the record, its checksum
@@ -30,7 +31,7 @@ def read_kaggle(folder: epath.Path, target: Target) -> Listing:
         The cases, and a warning if a patient is in two files. Beside the usual columns, the table
         has `width, height` of the source photo (-1 where unknown) and `shard` (the number of the
         file). `path` is `FILE#BYTEOFFSET`, for `read_jpeg`. Sex, site and diagnosis are "", since
-        their codes differ from set to set.
+        their codes differ from set to set; modality and skin tone are ours, and "" in most sets.
 
     Raises:
         TrainingError: the folder holds no such set, a file is damaged or of another schema, or
@@ -53,6 +54,8 @@ def read_kaggle(folder: epath.Path, target: Target) -> Listing:
         **dict.fromkeys(("lesion_id", "sex", "anatom_site", "diagnosis"), ""),
         source=name,
         patient_id=patients,
+        modality=_decode(cases["modality"], MODALITIES),
+        skin_tone=_decode(cases["skin_tone"], SKIN_TONES),
         age_approx=cases["age_approx"].where(cases["age_approx"].between(0, 120)).astype("float64"),
         group=patients.where(known, cases["image_name"]),
         present=True,
@@ -122,6 +125,11 @@ def _scan(shard: epath.Path) -> pd.DataFrame:
         path=[f"{shard}#{offset}" for offset in offsets],
         listed=[f"{shard}, record {number}" for number in range(1, len(records) + 1)],
     )
+
+
+def _decode(codes: pd.Series, vocabulary: Sequence[str]) -> pd.Series:
+    """Translate codes into words; any other number is ""."""
+    return codes.map(dict(enumerate(vocabulary))).fillna("")
 
 
 def _require_count(shard: epath.Path, count: int) -> None:

@@ -1,7 +1,8 @@
-"""The schema of our TFRecords: that of the public Kaggle melanoma sets, with two more keys.
+"""The schema of our TFRecords: that of the public Kaggle melanoma sets, with four more keys.
 
 `image` is the square as JPEG. Codes are positions in the vocabularies of
-`training.data.vocabulary`; -1 is missing. `source` and `group` are our additions.
+`training.data.vocabulary`; -1 is missing. `modality`, `skin_tone`, `source` and `group`
+are our additions.
 """
 
 import math
@@ -11,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 from etils import epath
 
-from training.data.vocabulary import DIAGNOSES, SEXES, SITES
+from training.data.vocabulary import DIAGNOSES, MODALITIES, SEXES, SITES, SKIN_TONES
 from training.errors import TrainingError
 from training.files import replacing
 
@@ -23,7 +24,7 @@ FEATURES = {
     **dict.fromkeys(
         (
             "patient_id", "sex", "age_approx", "anatom_site_general_challenge", "diagnosis",
-            "target", "width", "height",
+            "target", "width", "height", "modality", "skin_tone",
         ),
         _INT_OR_MISSING,
     ),
@@ -43,6 +44,8 @@ def encode_example(case: Mapping[Hashable, Any], jpeg: bytes) -> bytes:
         "age_approx": _int(-1 if math.isnan(age) else age),
         "anatom_site_general_challenge": _int(_code(case["anatom_site"], SITES)),
         "diagnosis": _int(_code(case["diagnosis"], DIAGNOSES)),
+        "modality": _int(_code(case["modality"], MODALITIES)),
+        "skin_tone": _int(_code(case["skin_tone"], SKIN_TONES)),
         "target": _int(case["target"]),
         "width": _int(case["width"]),
         "height": _int(case["height"]),

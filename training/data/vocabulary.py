@@ -15,7 +15,11 @@ DIAGNOSES = (
     # ISIC 2020 distinguishes these, some of them kinds of benign keratosis.
     "seborrheic keratosis", "lentigo NOS", "lichenoid keratosis", "solar lentigo",
     "cafe-au-lait macule", "atypical melanocytic proliferation",
+    # MILK10k's classes that the others lack; "other" is for lists whose label is all they say.
+    "other benign", "other malignant", "inflammatory or infectious", "other",
 )  # fmt: skip
+MODALITIES = ("dermoscopic", "close-up")
+SKIN_TONES = ("0", "1", "2", "3", "4", "5")  # from very dark to very light, as MILK10k grades them
 
 
 class Target(NamedTuple):
@@ -27,7 +31,8 @@ class Target(NamedTuple):
     label: Label
 
 
-_KERATINOCYTE = frozenset({"basal cell carcinoma", "squamous cell carcinoma"})
+# All skin cancers but melanoma.
+_CARCINOMAS = frozenset({"basal cell carcinoma", "squamous cell carcinoma", "other malignant"})
 _ISIC2020 = (
     "ISIC 2020 records no skin cancer but melanoma, so any other among its images counts as benign"
 )
@@ -49,31 +54,29 @@ TARGETS = {
         ),
         Target(
             "malignant",
-            frozenset({"melanoma"}) | _KERATINOCYTE,
+            frozenset({"melanoma"}) | _CARCINOMAS,
             "malignant lesions",
             Label(
                 name="malignant",
                 covers=(
-                    "melanoma, invasive or in situ, basal cell carcinoma and squamous cell "
-                    "carcinoma"
+                    "melanoma, invasive or in situ, basal cell carcinoma, squamous cell "
+                    "carcinoma and, where the source records them, rarer skin cancers"
                 ),
-                not_covered=(
-                    "actinic keratosis, which counts as benign here, and rarer skin cancers; "
-                    + _ISIC2020
-                ),
+                not_covered=("actinic keratosis, which counts as benign here; " + _ISIC2020),
             ),
         ),
         Target(
             "malignant with actinic keratosis",
-            frozenset({"melanoma", "actinic keratosis"}) | _KERATINOCYTE,
+            frozenset({"melanoma", "actinic keratosis"}) | _CARCINOMAS,
             "malignant lesions and actinic keratoses",
             Label(
                 name="malignant with actinic keratosis",
                 covers=(
-                    "melanoma, invasive or in situ, basal cell carcinoma, squamous cell carcinoma "
-                    "and actinic keratosis, a precursor of the last"
+                    "melanoma, invasive or in situ, basal cell carcinoma, squamous cell "
+                    "carcinoma, actinic keratosis, a precursor of the last, and, where the source "
+                    "records them, rarer skin cancers"
                 ),
-                not_covered="rarer skin cancers; " + _ISIC2020,
+                not_covered=_ISIC2020,
             ),
         ),
     )
@@ -99,6 +102,13 @@ SOURCES = {
             "arXiv:1710.05006 and arXiv:1902.03368, CC-0",
             "ISIC 2019 also holds BCN_20000, (c) Department of Dermatology, Hospital Clinic de "
             "Barcelona, arXiv:1908.02288, CC-BY-NC 4.0",
+        ),
+    ),
+    "milk10k": Source(
+        "MILK10k training set or a part of it",
+        (
+            "MILK10k (c) MILK study team, https://challenge.isic-archive.com/landing/milk10k, "
+            "CC-BY-NC",
         ),
     ),
     "isic2020": Source(

@@ -82,12 +82,18 @@ def _make_breakdowns(data: Data) -> list[Breakdown]:
         "Sex": _by_count(cases["sex"]),
         "Source": _by_count(cases["source"]),
         "Images per group": _by_range(group_sizes, (1, 2, 3, 5, 10, 20, 50)),
+        **{
+            title: _by_count(cases[column])
+            for title, column in (("Kind of photo", "modality"), ("Skin tone", "skin_tone"))
+            if cases[column].any()  # few sources know them
+        },
         "Shard": cases["shard"].map("{:02d}".format),
         "Size of the photo": _by_count(_name_sizes(cases)),
     }
     notes = {
         "Images per group": "A group is a patient, else a lesion, else one image. Where the share "
         "varies, the number of images alone predicts the target.",
+        "Skin tone": "From 0, very dark, to 5, very light.",
         "Shard": "A fold consists of whole shards, so all should have nearly the same share.",
         "Size of the photo": "The size of the source photo, before the square was cut. A dot "
         f"stands for all photos within {_CELL} pixels of width and height; its area is their "

@@ -67,7 +67,9 @@ def test_one_name_in_two_archives_is_refused(folder: Path) -> None:
 
 
 def test_no_source_at_all_is_refused() -> None:
-    with pytest.raises(TrainingError, match="at least one --isic2019, --isic2020, --csv or"):
+    with pytest.raises(
+        TrainingError, match="at least one --isic2019, --isic2020, --milk10k, --csv"
+    ):
         read_sources(MELANOMA)
 
 

@@ -9,7 +9,8 @@ from training.errors import TrainingError
 def make_cases(groups: int, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     group = np.repeat(np.arange(groups), rng.integers(1, 6, groups))
-    return pd.DataFrame({"group": group.astype(str), "target": (group % 4 == 0).astype(int)})
+    target = (group % 4 == 0).astype(int)
+    return pd.DataFrame({"group": group.astype(str), "target": target, "modality": ""})
 
 
 def test_no_group_is_in_two_shards() -> None:
@@ -23,6 +24,20 @@ def test_shards_hold_the_same_share_of_melanomas() -> None:
     cases["shard"] = assign_shards(cases, 5, seed=0)
     share = cases.groupby("shard")["target"].mean()
     assert share.max() - share.min() < 0.03
+
+
+def test_shards_hold_the_same_share_of_close_ups() -> None:
+    cases = make_cases(600)
+    rare = cases["group"].astype(int) % 10 == 0
+    cases["modality"] = np.where(rare, "close-up", "dermoscopic")
+    share = cases.assign(rare=rare, shard=assign_shards(cases, 5, seed=0)).groupby("shard")["rare"]
+    assert share.mean().max() - share.mean().min() < 0.03
+
+
+def test_one_modality_splits_as_none_does() -> None:
+    cases = make_cases(200)
+    split = assign_shards(cases, 5, seed=0)
+    assert (assign_shards(cases.assign(modality="dermoscopic"), 5, seed=0) == split).all()
 
 
 def test_the_seed_decides_the_split() -> None:
