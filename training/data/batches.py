@@ -1,5 +1,6 @@
 """Read TFRecord shards as batches for training and prediction."""
 
+import functools
 import io
 import os
 from collections.abc import Iterable, Sequence
@@ -70,22 +71,13 @@ def make_training_dataset(
     """
     labels = _Labels(cases)
     first_epoch, first_step = start
-    examples = feeding.steps_per_epoch * feeding.batch_size
-    stream = None
-    for epoch in range(first_epoch, feeding.epochs):
-        seed = feeding.seed * _EPOCH_SEEDS + epoch
-        shards = np.random.default_rng(seed).permutation(sorted(set(cases["shard"])))
-        records = _choose(data, cases, shards, labels, feeding.positives_repeated)
-        # Keras reads one batch before it trains; that must not reshuffle the rest.
-        shuffled = records.shuffle(SHUFFLE_RECORDS, seed, reshuffle_each_iteration=False)
-        shuffled = shuffled.take(examples)
-        stream = shuffled if stream is None else stream.concatenate(shuffled)
-    if stream is None:
+    if first_epoch >= feeding.epochs:
         raise ValueError(f"No epoch is left: start {start}, epochs {feeding.epochs}.")
-    stream = stream.skip(first_step * feeding.batch_size)
+    records = _order_records(data, cases, labels, feeding, first_epoch)
+    records = records.skip(first_step * feeding.batch_size)
     first, last, _ = rows.indices(feeding.batch_size)
     if last - first < feeding.batch_size:
-        stream = _take_rows(stream, first, last, feeding.batch_size)
+        records = _take_rows(records, first, last, feeding.batch_size)
 
     def decode(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         parsed = parse_example(record)
@@ -97,7 +89,7 @@ def make_training_dataset(
         changes = draw_changes(feeding.batch_size, seed)[first:last]
         return augment_batch(images, feeding.augmentation, changes), *labels.read(row, feeding)
 
-    batches = stream.map(decode, tf.data.AUTOTUNE, deterministic=True).batch(
+    batches = records.map(decode, tf.data.AUTOTUNE, deterministic=True).batch(
         last - first, drop_remainder=True
     )
     steps = tf.data.Dataset.counter(first_epoch * feeding.steps_per_epoch + first_step)
@@ -109,6 +101,21 @@ def make_training_dataset(
         .prefetch(tf.data.AUTOTUNE)
         .with_options(options)
     )
+
+
+def _order_records(
+    data: Data, cases: pd.DataFrame, labels: "_Labels", feeding: Feeding, first_epoch: int
+) -> tf.data.Dataset:
+    """Chain the serialised records of all epochs from `first_epoch` on, each in its own order."""
+    epochs = []
+    for epoch in range(first_epoch, feeding.epochs):
+        seed = feeding.seed * _EPOCH_SEEDS + epoch
+        shards = np.random.default_rng(seed).permutation(sorted(set(cases["shard"])))
+        records = _choose(data, cases, shards, labels, feeding.positives_repeated)
+        # Keras reads one batch before it trains; that must not reshuffle the rest.
+        shuffled = records.shuffle(SHUFFLE_RECORDS, seed, reshuffle_each_iteration=False)
+        epochs.append(shuffled.take(feeding.steps_per_epoch * feeding.batch_size))
+    return functools.reduce(tf.data.Dataset.concatenate, epochs)
 
 
 class _Labels:
@@ -171,10 +178,10 @@ def _choose(
     )
 
 
-def _take_rows(stream: tf.data.Dataset, first: int, last: int, batch_size: int) -> tf.data.Dataset:
+def _take_rows(records: tf.data.Dataset, first: int, last: int, batch_size: int) -> tf.data.Dataset:
     """Keep the records `first` to `last` of each `batch_size`, still undecoded."""
     return (
-        stream.enumerate()
+        records.enumerate()
         .filter(lambda i, _: (i % batch_size >= first) & (i % batch_size < last))
         .map(lambda _, record: record)
     )
