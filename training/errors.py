@@ -1,4 +1,4 @@
-"""The one exception for faults that the user can mend, and how such faults are worded."""
+"""The one exception for errors that the user can fix, and the wording of such errors."""
 
 import logging
 from collections.abc import Sequence
@@ -9,11 +9,14 @@ _log = logging.getLogger(__name__)
 
 
 class TrainingError(Exception):
-    """The text names the option, file, row or field, what is wrong, and the remedy."""
+    """An error that the user can fix.
+
+    The message names the option, file, row or field, what is wrong with it, and the remedy.
+    """
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first fault of some settings: the key, what was received, and what is accepted."""
+    """Describe the first error in some settings: the key, the value received, what is accepted."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
@@ -27,7 +30,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def list_differences(there: BaseModel, now: BaseModel) -> list[str]:
-    """Each field in which the settings of earlier work differ from those asked for now."""
+    """List the fields in which the settings of earlier work differ from those of now."""
     differing = []
     for name, value in now:
         earlier = getattr(there, name)
@@ -42,7 +45,7 @@ def warn(warnings: Sequence[str], strict: bool) -> tuple[str, ...]:
     """Log each warning, and return them.
 
     Raises:
-        TrainingError: there are some, and `strict` makes them fatal.
+        TrainingError: there are warnings, and `strict` makes them fatal.
     """
     if warnings and strict:
         raise TrainingError("--strict: " + "\n".join(warnings))

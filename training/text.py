@@ -1,4 +1,4 @@
-"""Figures and tables as text."""
+"""Format metrics and tables as text."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from processing.bundle import Estimate
 
 
 def align(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as lines of text, each column to the right."""
+    """Format rows of cells as lines of text with right-aligned columns."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
@@ -15,5 +15,5 @@ def align(rows: Sequence[Sequence[str]]) -> str:
 
 
 def render_estimate(estimate: Estimate) -> str:
-    """A figure with its interval."""
+    """Format a metric with its interval."""
     return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
