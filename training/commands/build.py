@@ -117,7 +117,7 @@ _PRESETS = {"224": (224, 0.6), "384": (384, 0.5)}  # size and crop of the predec
     help="Option for Apache Beam and its runner; repeatable.",
 )
 def build(**options: Any) -> None:
-    """Cut the images of all sources into the TFRecord shards of a data folder.
+    """Cut images from all sources into TFRecord shards.
 
     Give one or more sources: --isic2019, --isic2020, --csv and --tfrecords can be repeated and
     combined. If a build is interrupted, run the same command again; it resumes.

@@ -21,7 +21,10 @@ def inspect(
     image: str | None,
     augment: tuple[str, ...],
 ) -> None:
-    """Show DATA, a data folder or a public Kaggle set, on one HTML page."""
+    """Show a data folder on one HTML page.
+
+    DATA is a data folder or a public Kaggle set.
+    """
     for option, given in (("--image", image), ("--augment", augment)):
         if given and not augmented:
             raise click.UsageError(f"{option} needs --augmented.")
