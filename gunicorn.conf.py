@@ -19,12 +19,12 @@ except SettingsError as error:
 bind = _settings.bind
 workers = _settings.web_concurrency
 worker_class = "config.worker.Worker"
-# Far more than the queue has places: the rest are slow uploads, probes, requests to be refused.
+# Many more than the queue has places: the others serve slow uploads, health checks and refusals.
 threads = 64
 # Heroku's router keeps idle connections for 90 s.
 keepalive = 95
 graceful_timeout = 25
-# The heartbeat file: on a disk its writes can stall for seconds.
+# For the workers' heartbeat files: on a disk, writing them can stall for seconds.
 if Path("/dev/shm").is_dir():  # nosec B108
     worker_tmp_dir = "/dev/shm"  # nosec B108
 control_socket_disable = True
@@ -32,9 +32,9 @@ _FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def on_starting(server: Any) -> None:
-    """Stop at once if the address cannot be had; else make the folder for the workers' metrics.
+    """Exit at once if the address is not available; else create the folder of the metrics.
 
-    gunicorn itself would retry for five seconds and end without a remedy.
+    gunicorn itself retries for five seconds and names no remedy.
     """
     # Sockets inherited from systemd, or from the process that this one replaces (SIGUSR2).
     inherited = server.master_pid or os.environ.get("LISTEN_PID") == str(os.getpid())

@@ -15,17 +15,17 @@ from app.service import ModelInService
 from app.uploads import InMemoryRequest
 from config.settings import Settings, SettingsError, read_settings
 
-# More threads than this gain little on one image.
+# More threads hardly speed up a single image.
 _MAX_INFERENCE_THREADS = 4
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """Wire the app. Without `settings` they are read from the environment.
+    """Create the app. Without `settings`, they are read from the environment.
 
-    The model loads in the background: call this in the process that serves, after any fork.
+    The model is loaded in a background thread: call this in the serving process, after any fork.
 
     Raises:
-        SystemExit: a wrong environment variable; the text names it.
+        SystemExit: an environment variable has a wrong value; the message names it.
     """
     if settings is None:
         try:
@@ -55,7 +55,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     service = ModelInService(settings, threads=threads)
     app.extensions["model_in_service"] = service
     app.extensions["queue"] = Queue()
-    # Two of the largest at once, or many of a usual size.
+    # Room for two uploads of the largest size, or for many of the usual size.
     app.extensions["upload_memory"] = uploads.UploadMemory(2 * settings.max_upload_bytes)
     service.start()
     return app

@@ -1,4 +1,4 @@
-"""The page's answers on the command line, for many photos: `python -m app classify PATH…`."""
+"""Classify many photos on the command line: `python -m app classify PATH…`."""
 
 import contextlib
 import csv
@@ -39,19 +39,23 @@ def main() -> None:
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     help="Write the table to FILE instead of printing it.",
 )
-@click.option("--model", metavar="BUNDLE_OR_STORE", help="A folder or s3://… [the embedded model]")
+@click.option(
+    "--model",
+    metavar="BUNDLE_OR_STORE",
+    help="Folder or s3://BUCKET/PREFIX. [default: the embedded model]",
+)
 @click.option(
     "--stability",
     is_flag=True,
-    help="Add the columns lowest, highest and uncertain: over a photo's eight orientations.",
+    help="Also classify all eight orientations; adds the columns lowest, highest and uncertain.",
 )
 def classify(
     paths: tuple[Path, ...], csv_path: Path | None, model: str | None, stability: bool
 ) -> None:
-    """Classify photos, and those in and below folders, as the page does.
+    """Classify photos, and the photos in folders and their subfolders, as the web page does.
 
-    A photo without a label cannot be judged, and the column reasons says why. Its probability is
-    there all the same where the model was asked, for those who measure the model.
+    A photo that cannot be judged has no label; the column reasons explains why. Its probability is
+    still given if the model was run, for evaluations of the model.
     """
     if csv_path and not csv_path.parent.is_dir():
         raise click.ClickException(f"--csv {csv_path}: the folder {csv_path.parent} is missing.")
@@ -75,17 +79,19 @@ def classify(
                     unreadable += 1
                     writer.writerow((name, "", "", "false", str(error)))
     if skipped:
-        click.echo(f"{skipped} files are not photos by their names and were skipped.", err=True)
+        click.echo(f"{skipped} files were skipped: by their suffix they are not photos.", err=True)
     if unreadable:
         raise click.ClickException(
-            f"{unreadable} of {len(photos)} photos could not be read; the column reasons says why."
+            f"{unreadable} of {len(photos)} photos could not be read; see the column reasons."
         )
 
 
 def _find_photos(paths: tuple[Path, ...]) -> tuple[list[tuple[str, Path]], int]:
-    """Names for the column `image` with their files, and how many files are no photos.
+    """Find the photos in `paths`.
 
-    A name is relative to the folder where one folder is all that was given, else as given.
+    Returns:
+        (value of the column image, file) of each photo, and the number of other files. The value is
+        relative to the folder if a single folder was given, else it begins with the path as given.
     """
     photos, skipped = [], 0
     for path in paths:
@@ -104,20 +110,22 @@ def _classify_file(name: str, path: Path, classifier: Classifier, stability: boo
     answer = answer_photo(path.read_bytes(), classifier, stability=stability)
     probability = "" if answer.probability is None else f"{answer.probability:.7f}"
     reasons = "; ".join(answer.reasons)
-    row = [name, probability, answer.label or "", _say(answer.assessable), reasons]
+    row = [name, probability, answer.label or "", _format_bool(answer.assessable), reasons]
     if stability:
-        seen = answer.stability
-        row += [f"{seen.low:.7f}", f"{seen.high:.7f}", _say(answer.uncertain)] if seen else [""] * 3
+        if answer.stability is None:
+            return [*row, "", "", ""]
+        low, high = answer.stability
+        row += [f"{low:.7f}", f"{high:.7f}", _format_bool(answer.uncertain)]
     return row
 
 
-def _say(true: bool) -> str:
-    return "true" if true else "false"
+def _format_bool(value: bool) -> str:
+    return "true" if value else "false"
 
 
 @contextlib.contextmanager
 def _open_table(path: Path | None) -> Iterator[IO[str]]:
-    """Standard output, or `path`: written whole, or not at all."""
+    """Open standard output, or `path`, which is written completely or not at all."""
     if path is None:
         yield sys.stdout
         return

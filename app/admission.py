@@ -1,4 +1,4 @@
-"""The bounded queue before the model, and the time that a request may take."""
+"""A bounded queue in front of the model, and a time limit for each request."""
 
 import threading
 import time
@@ -9,16 +9,16 @@ from flask_babel import gettext
 
 from app.metrics import count_places
 
-# Eight requests wait under a second for the default model and a few for a large one; a ninth is
-# better told at once than left to run into the router's 30 s.
+# Eight requests take under a second with the default model and a few seconds with a large one. A
+# ninth is refused at once rather than left to run into the router's limit of 30 s.
 PLACES = 8
-# From the last byte of the upload: Heroku's router gives up after 30.
+# Counted from the last byte of the upload; Heroku's router gives up after 30.
 ANSWER_SECONDS = 20
 RETRY_AFTER_SECONDS = 2
 
 
 class BusyError(Exception):
-    """All places are taken, or it took too long; the text is fit to show to a visitor."""
+    """All places are taken, or the time is up; the text can be shown to a visitor."""
 
     retry_after_seconds = RETRY_AFTER_SECONDS
 
@@ -29,17 +29,17 @@ class BusyError(Exception):
 
 
 class Queue:
-    """Lets `places` requests in, the one being answered included, and refuses the rest at once."""
+    """Admits `places` requests, including the one being answered, and refuses others at once."""
 
     def __init__(self, places: int = PLACES) -> None:
         self._places = threading.BoundedSemaphore(places)
 
     @contextmanager
     def place(self) -> Iterator[float]:
-        """Hold a place while the request is answered; gives the deadline for that, monotonic.
+        """Hold a place while the request is answered; yield its deadline, monotonic.
 
         Raises:
-            BusyError: none is free.
+            BusyError: no place is free.
         """
         if not self._places.acquire(blocking=False):
             raise BusyError
@@ -53,10 +53,10 @@ class Queue:
 
 @contextmanager
 def turn(lock: threading.Lock, deadline: float) -> Iterator[None]:
-    """Hold `lock`, which others want, too.
+    """Hold `lock`, after waiting for it until `deadline`, monotonic, at most.
 
     Raises:
-        BusyError: it was not to be had before `deadline`, monotonic.
+        BusyError: the lock did not become free in time.
     """
     seconds = min(deadline - time.monotonic(), threading.TIMEOUT_MAX)
     if seconds <= 0 or not lock.acquire(timeout=seconds):

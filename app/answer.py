@@ -1,4 +1,4 @@
-"""From a photo to what is said of it: the same for the page, the API and the command line."""
+"""From a photo to its result, which is the same for the page, the API and the command line."""
 
 import math
 import threading
@@ -17,7 +17,7 @@ from processing.image import read_square
 Reason = Literal[Fault, "not_a_lesion"]
 Verdict = Literal["malignant", "benign"]
 
-# A large PNG takes 150 MB and more while it is decoded, and a small host has 512: one at a time.
+# One photo at a time: decoding a large PNG takes 150 MB and more, and a small host has 512.
 _decoding = threading.Lock()
 
 
@@ -45,12 +45,12 @@ def answer_photo(
     """Decode, cut and classify one photo.
 
     Args:
-        stability: also look at it in all its orientations, which takes some times as long.
+        stability: also classify all its orientations, which takes several times as long.
         deadline: monotonic seconds.
 
     Raises:
         ImageError: the photo cannot be read.
-        BusyError: it could not be answered before the deadline.
+        BusyError: the deadline passed before it was classified.
     """
     wanted = classifier.manifest.input
     with stage("decode"), turn(_decoding, deadline):

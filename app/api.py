@@ -1,4 +1,4 @@
-"""The API's answers: their shapes, from which OpenAPI's description is made, and their contents."""
+"""The API's responses: their schemas, which the OpenAPI description uses, and their contents."""
 
 import base64
 from typing import Annotated
@@ -18,7 +18,7 @@ class _Shape(BaseModel):
 
 
 class Problem(_Shape):
-    """A fault (RFC 9457). Programs may rely on `type`; the texts speak the asked language."""
+    """An error (RFC 9457). Rely on `type`; `title` and `detail` are in the requested language."""
 
     type: str = Field(examples=["/problems/image-missing"])
     title: str
@@ -35,26 +35,26 @@ class Stability(_Shape):
 
 
 class ImageAnswer(_Shape):
-    """What is said of one photo."""
+    """The result for one photo."""
 
-    name: str = Field(description="Of the file as it was sent, without folders.")
-    assessable: bool = Field(description="Whether the photo can be judged; else see `reasons`.")
+    name: str = Field(description="The file's name as sent, without folders.")
+    assessable: bool = Field(description="Whether the photo can be judged; if not, see `reasons`.")
     label: Verdict | None
-    probability: Probability | None = Field(description="Calibrated, that the label is malignant.")
-    threshold: Probability = Field(description="From which probability on it is malignant.")
-    stability: Stability | None = Field(description="Where it was asked for.")
+    probability: Probability | None = Field(description="Calibrated probability of `malignant`.")
+    threshold: Probability = Field(description="Probability from which the label is `malignant`.")
+    stability: Stability | None = Field(description="Given if the request asks for it.")
     uncertain: bool = Field(
         description="Some orientations of the photo reach the threshold and others don't."
     )
     heatmap: str | None = Field(
-        description="What the probability is based on: a PNG to lay over the photo's centre "
+        description="What the probability is based on: a PNG to overlay on the photo's centre "
         "square, as a data URI."
     )
     reasons: list[Reason] = Field(description="Why the photo cannot be judged.")
 
 
 class ImageProblem(_Shape):
-    """One of several photos that cannot be read."""
+    """One of several photos, which could not be classified."""
 
     name: str
     error: Problem
@@ -75,19 +75,19 @@ class ModelFacts(_Shape):
 
 
 class Answers(_Shape):
-    """What `POST /predict` answers."""
+    """The response of `POST /predict`."""
 
     images: list[Entry] = Field(description="In the order sent.")
     model: ModelFacts
 
 
 def wants_json() -> bool:
-    """Whether the client prefers JSON; who states no preference gets the page."""
+    """Return whether the client prefers JSON; without a preference it gets the page."""
     return request.accept_mimetypes.best_match([_HTML, _JSON, _PROBLEM], _HTML) != _HTML
 
 
 def describe_answer(name: str, answer: Answer, manifest: Manifest) -> ImageAnswer:
-    """What the API says of one photo."""
+    """Build the API's result for one photo."""
     heatmap = None if answer.cam is None else draw_heatmap(answer.cam, manifest.input.size)
     return ImageAnswer(
         name=name,
@@ -103,7 +103,7 @@ def describe_answer(name: str, answer: Answer, manifest: Manifest) -> ImageAnswe
 
 
 def describe_model(manifest: Manifest) -> ModelFacts:
-    """What the API says of the model that answered."""
+    """Build the API's facts about the model that answered."""
     point = manifest.in_force
     return ModelFacts(
         version=manifest.version,
@@ -116,5 +116,5 @@ def describe_model(manifest: Manifest) -> ModelFacts:
 
 
 def build_data_uri(media_type: str, content: bytes) -> str:
-    """The content of a file as an address that holds it whole."""
+    """Encode the content of a file as a data URI."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"

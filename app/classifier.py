@@ -1,4 +1,4 @@
-"""The model in memory. The only importer of the inference runtime."""
+"""The model in memory. No other module of `app` imports the inference runtime."""
 
 import math
 import threading
@@ -15,33 +15,33 @@ from processing.bundle import ORIENTATIONS, SIGNATURE, Bundle, Manifest, orient
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What the model says of one square."""
+    """The model's result for one square."""
 
     probability: float  # calibrated, 0..1
-    malignant: bool  # the probability reaches the threshold in force
-    outlier: bool  # unlike all that the model has learned from: no lesion
+    malignant: bool  # the probability reaches the threshold
+    outlier: bool  # too unlike the training images to be a lesion
     by_view: NDArray[np.float32]  # (V,), the probability of each orientation that was averaged
     cam: NDArray[np.float32]  # (h, w), what each location adds to the logit
 
 
 class Range(NamedTuple):
-    """Lowest and highest."""
+    """Lowest and highest probability."""
 
     low: float
     high: float
 
 
 class Classifier:
-    """One verified bundle, its graph memory-mapped, one image at a time.
+    """Runs the graph of one verified bundle, on one image at a time.
 
-    The interpreter is not thread-safe, and batches don't pay on a CPU.
+    The interpreter is not thread-safe, and batches are no faster on a CPU.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int) -> None:
         """Load the graph and compare it with its golden images.
 
         Raises:
-            BundleError: the graph cannot be run, or answers otherwise than when it was exported.
+            BundleError: the graph cannot be run, or its results differ from those at its export.
         """
         self.bundle = bundle
         self.manifest: Manifest = bundle.manifest
@@ -57,10 +57,10 @@ class Classifier:
         bundle.check_golden(load_and_run)
 
     def classify(self, images: NDArray[np.uint8], deadline: float = math.inf) -> list[Prediction]:
-        """Predict for each of `images`: (N, S, S, 3) uint8, 0..255, RGB.
+        """Classify `images`: (N, S, S, 3) uint8, 0..255, RGB.
 
         Raises:
-            BusyError: others kept the model busy until `deadline`, monotonic.
+            BusyError: other requests kept the model busy until `deadline`, monotonic.
         """
         size = self.manifest.input.size
         if images.shape[1:] != (size, size, 3) or images.dtype != np.uint8:
@@ -73,11 +73,11 @@ class Classifier:
     def measure_stability(
         self, image: NDArray[np.uint8], first: Prediction, deadline: float = math.inf
     ) -> Range:
-        """Lowest and highest probability over the eight orientations of a square.
+        """Find the lowest and highest probability over the eight orientations of a square.
 
         Args:
             image: (S, S, 3) uint8.
-            first: what `classify` said of it.
+            first: its result from `classify`.
             deadline: as for `classify`.
         """
         by_view = [first.by_view]
@@ -90,7 +90,7 @@ class Classifier:
 
     def _classify_one(self, image: NDArray[np.uint8], deadline: float = math.inf) -> Prediction:
         with turn(self._lock, deadline):
-            # Of one image always: another batch size would make the runtime plan its memory anew.
+            # Always a batch of one: another size would make the runtime allocate its memory again.
             outputs = self._run(images=image[np.newaxis])
         probability = float(outputs["probability"][0])
         return Prediction(

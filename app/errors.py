@@ -1,4 +1,4 @@
-"""Every fault, answered in one place: as `application/problem+json` (RFC 9457) or on the page."""
+"""All errors are answered here: as `application/problem+json` (RFC 9457) or on the page."""
 
 import logging
 from http import HTTPStatus
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class Kind(NamedTuple):
-    """A kind of fault that programs can tell by its type."""
+    """A kind of error, which API clients recognise by its type."""
 
     error: type[Exception]
     status: int
@@ -39,16 +39,16 @@ class Kind(NamedTuple):
 
 
 _ = lazy_gettext
-# The first class that fits decides. What is not listed is a plain HTTP status: "about:blank".
+# The first class that matches decides. Other errors are plain HTTP statuses: "about:blank".
 KINDS = (
     Kind(NoImageError, 400, "/problems/image-missing", _("No photo was sent")),
     Kind(TooManyImagesError, 400, "/problems/too-many-images", _("Too many photos at once")),
-    Kind(WrongFieldError, 400, "/problems/wrong-field", _("A field is wrong")),
+    Kind(WrongFieldError, 400, "/problems/wrong-field", _("A form field is invalid")),
     Kind(UnsupportedImageError, 415, "/problems/image-unsupported", _("Not a photo we can read")),
     Kind(TooManyPixelsError, 413, "/problems/image-too-large", _("The photo is too large")),
     Kind(ImageError, 400, "/problems/image-broken", _("The photo is damaged")),
     Kind(RequestEntityTooLarge, 413, "/problems/upload-too-large", _("The upload is too large")),
-    Kind(ClientDisconnected, 408, "/problems/upload-incomplete", _("The upload broke off")),
+    Kind(ClientDisconnected, 408, "/problems/upload-incomplete", _("The upload was interrupted")),
     Kind(RateLimitExceeded, 429, "/problems/too-many-requests", _("Too many requests")),
     Kind(BusyError, 503, "/problems/busy", _("Busy right now")),
     Kind(ModelUnavailableError, 503, "/problems/model-unavailable", _("Not ready yet")),
@@ -56,7 +56,7 @@ KINDS = (
 
 
 def describe_problem(error: Exception) -> Problem:
-    """The problem that an exception stands for, in the language of the request."""
+    """Describe an exception as a problem, in the language of the request."""
     for kind in KINDS:
         if isinstance(error, kind.error):
             return _make(kind.type, str(kind.title), kind.status, _detail(error))
@@ -90,7 +90,9 @@ def _detail(error: Exception) -> str:
             seconds=seconds_to_wait(),
         )
     if isinstance(error, ClientDisconnected):
-        return gettext("Not all of it arrived in time. Send it again, or a smaller copy.")
+        return gettext(
+            "The upload did not arrive completely in time. Send it again, or send a smaller copy."
+        )
     if isinstance(error, ImageError):
         return translate(error.template, error.values)
     if isinstance(error, HTTPException):
@@ -99,10 +101,12 @@ def _detail(error: Exception) -> str:
 
 
 def answer_error(error: Exception) -> Response:
-    """The answer to a request that failed with `error`."""
+    """Build the response to a request that failed with `error`."""
     problem = describe_problem(error)
     too_large = (request.content_length or 0) > current_app.config["MAX_CONTENT_LENGTH"]
-    if too_large or isinstance(error, RateLimitExceeded | UploadsFullError):  # not read to its end
+    if too_large or isinstance(
+        error, RateLimitExceeded | UploadsFullError
+    ):  # the body was not read to its end
         discard_upload(request)
     if wants_json():
         response = make_response(problem.model_dump_json())
@@ -123,7 +127,7 @@ def answer_error(error: Exception) -> Response:
 
 
 def register(app: Flask) -> None:
-    """Let `answer_error` answer every fault of `app`."""
+    """Have `answer_error` handle all errors of `app`."""
     app.register_error_handler(HTTPException, answer_error)
     for kind in KINDS:
         app.register_error_handler(kind.error, answer_error)

@@ -1,4 +1,4 @@
-"""The drawn example photos under the page: `python -m app.examples` draws them anew."""
+"""The page's example photos, which are drawn; `python -m app.examples` draws them again."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +12,7 @@ _SIDE, _SMALL_SIDE = 640, 96
 
 
 class Example(NamedTuple):
-    """What one is drawn from; seeds are such that the embedded model takes them for lesions."""
+    """The arguments of `draw_photo`; with these seeds the embedded model accepts the result."""
 
     name: str
     seed: int
@@ -23,7 +23,7 @@ EXAMPLES = (Example("even", 54, False), Example("ragged", 31, True), Example("re
 
 
 def write_examples(folder: Path) -> None:
-    """Write each as a JPEG photo, and as a small one to show."""
+    """Write each example as a JPEG photo and as a thumbnail."""
     folder.mkdir(exist_ok=True)
     for example in EXAMPLES:
         photo = Image.fromarray(draw_photo(example.seed, _SIDE, irregular=example.irregular))

@@ -1,4 +1,4 @@
-"""The security headers of every answer."""
+"""Security headers of every response."""
 
 from flask import Flask, Response, request
 
@@ -9,7 +9,7 @@ _CONTENT_SECURITY_POLICY = (
 
 
 def add_headers(response: Response) -> Response:
-    """Add what every answer carries; nobody keeps a copy of a result."""
+    """Add the security headers, and keep caches from storing results."""
     response.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
@@ -21,5 +21,5 @@ def add_headers(response: Response) -> Response:
 
 
 def register(app: Flask) -> None:
-    """Let every answer of `app` carry the headers."""
+    """Add the headers to every response of `app`."""
     app.after_request(add_headers)

@@ -1,6 +1,6 @@
-"""Which language a visitor reads: the one in the address, else what the browser prefers.
+"""The language of the page: the one named in the address, else the one the browser prefers.
 
-A new language is a line in `LANGUAGES` and a file of translations (`make translations`).
+To add a language, add a line to `LANGUAGES` and a file of translations (`make translations`).
 """
 
 from collections.abc import Mapping
@@ -16,27 +16,27 @@ FOLDER = Path(__file__).with_name("translations")
 
 
 def choose_language() -> str:
-    """Of the request."""
+    """Choose the language of the request."""
     given = request.args.get(PARAMETER)
     return given if given in LANGUAGES else request.accept_languages.best_match(LANGUAGES) or "en"
 
 
 def translate(template: str, values: Mapping[str, object]) -> str:
-    """A text with its values; those of them that are texts are translated, too."""
-    said = {
+    """Translate a text, and those of its values that are texts, and put the values in."""
+    translated = {
         name: gettext(value) if isinstance(value, str) else value for name, value in values.items()
     }
-    return gettext(template) % said
+    return gettext(template) % translated
 
 
 def _keep_language(endpoint: str, values: dict[str, Any]) -> None:
-    """Let links go on in a language that was chosen by hand; there is no cookie to keep it."""
+    """Keep a language that the visitor chose in the links; no cookie stores it."""
     if endpoint != "static" and request and (given := request.args.get(PARAMETER)) in LANGUAGES:
         values.setdefault(PARAMETER, given)
 
 
 def register(app: Flask) -> None:
-    """Let `app` speak each visitor's language."""
+    """Translate the pages of `app` into each visitor's language."""
     Babel(app, locale_selector=choose_language)  # type: ignore[no-untyped-call]
     app.url_defaults(_keep_language)
     app.jinja_env.globals.update(get_locale=get_locale, languages=LANGUAGES)
@@ -47,8 +47,8 @@ def _(text: str) -> str:
     return text
 
 
-# What the manifests of our models say.
-_OF_MANIFESTS = (
+# Texts in the manifests of our models.
+_MANIFEST_TEXTS = (
     _("melanoma"),
     _("melanoma, invasive or in situ"),
     _(

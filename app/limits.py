@@ -1,4 +1,4 @@
-"""How often one address may ask: counted in Redis where there is one, else in each process."""
+"""Rate limits per client address, counted in Redis if there is one, else in each process."""
 
 import time
 from typing import Any
@@ -13,14 +13,14 @@ _LIMITER = "rate_limiter"
 
 
 def seconds_to_wait() -> int:
-    """Until the limit that the current request met is over."""
+    """Return the seconds until the limit that the request exceeded is reset."""
     limiter: Limiter = current_app.extensions[_LIMITER]
     limit = limiter.current_limit
     return max(1, round(limit.reset_at - time.time())) if limit else 1
 
 
 def register(app: Flask, settings: Settings, *endpoints: str) -> None:
-    """Limit some endpoints of `app` by `RATE_LIMIT`."""
+    """Apply `RATE_LIMIT` to `endpoints` of `app`."""
     if settings.rate_limit == "unlimited":
         return
     url = settings.redis_url.get_secret_value() if settings.redis_url else "memory://"
@@ -28,7 +28,7 @@ def register(app: Flask, settings: Settings, *endpoints: str) -> None:
         get_remote_address,
         app=app,
         storage_uri=url,
-        # While Redis is away each process counts for itself.
+        # While Redis cannot be reached, each process counts on its own.
         in_memory_fallback_enabled=settings.redis_url is not None,
         swallow_errors=True,
     )

@@ -1,7 +1,7 @@
-"""What Prometheus is told, right over several workers: their counts lie in files of a folder.
+"""Metrics for Prometheus. Several workers share their counts through files in a folder.
 
-gunicorn.conf.py makes the folder and names it in `PROMETHEUS_MULTIPROC_DIR`, before any worker
-imports this.
+gunicorn.conf.py creates the folder and sets `PROMETHEUS_MULTIPROC_DIR` before any worker imports
+this.
 """
 
 import hmac
@@ -29,31 +29,31 @@ _FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25)
 _SCORES = tuple(i / 20 for i in range(1, 21))
 
-_requests = Counter("melanoma_requests_total", "Answers given.", ("endpoint", "method", "status"))
+_requests = Counter("melanoma_requests_total", "Responses sent.", ("endpoint", "method", "status"))
 _latency = Histogram(
-    "melanoma_request_seconds", "From request to answer.", ("endpoint",), buckets=_SECONDS
+    "melanoma_request_seconds", "Time from request to response.", ("endpoint",), buckets=_SECONDS
 )
 _stages = Histogram(
-    "melanoma_stage_seconds", "Of one photo or answer.", ("stage",), buckets=_SECONDS
+    "melanoma_stage_seconds", "Time of one stage of a request.", ("stage",), buckets=_SECONDS
 )
-_photos = Counter("melanoma_photos_total", "Photos by what was said of them.", ("outcome",))
-_scores = Histogram("melanoma_score", "Probability of photos that were judged.", buckets=_SCORES)
+_photos = Counter("melanoma_photos_total", "Photos by outcome.", ("outcome",))
+_scores = Histogram("melanoma_score", "Probabilities of judged photos.", buckets=_SCORES)
 _places = Gauge("melanoma_places_taken", "Requests in the queue.", multiprocess_mode="livesum")
 _models = Gauge(
     "melanoma_model_in_service",
-    "1 for the version that answers.",
+    "1 for the version in service.",
     ("version",),
     multiprocess_mode="livemax",
 )
 _expected_scores = Gauge(
     "melanoma_expected_score_share",
-    "Of held-out lesions, the part with a probability up to `le`: how melanoma_score should look.",
+    "Share of held-out lesions with a probability up to `le`, to compare melanoma_score with.",
     ("le",),
     multiprocess_mode="livemax",
 )
 _expected_refused = Gauge(
     "melanoma_expected_refused_share",
-    "Of held-out lesions, the part that is taken for no lesion.",
+    "Share of held-out lesions that are rejected as not a lesion.",
     multiprocess_mode="livemax",
 )
 
@@ -62,25 +62,25 @@ blueprint = Blueprint("metrics", __name__)
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Time a part of the work."""
+    """Measure the time of one stage of a request."""
     with _stages.labels(name).time():
         yield
 
 
 def count_photo(outcome: str, probability: float | None) -> None:
-    """Count a photo; `probability` where it got a label."""
+    """Count a photo, and its `probability` if it got a label."""
     _photos.labels(outcome).inc()
     if probability is not None:
         _scores.observe(probability)
 
 
 def count_places(change: int) -> None:
-    """Count places of the queue that were taken or given back."""
+    """Add `change` to the number of places taken in the queue."""
     _places.inc(change)
 
 
-def tell_model(manifest: Manifest, before: Manifest | None) -> None:
-    """Tell which model answers from now on, and what to expect of it."""
+def report_model(manifest: Manifest, before: Manifest | None) -> None:
+    """Report the model that is now in service, and the scores to expect from it."""
     if before:
         _models.labels(before.version).set(0)
     _models.labels(manifest.version).set(1)
@@ -94,10 +94,10 @@ def tell_model(manifest: Manifest, before: Manifest | None) -> None:
 
 @blueprint.get("/metrics")
 def show_metrics() -> Response:
-    """For Prometheus, which sends `Authorization: Bearer METRICS_TOKEN`.
+    """Serve the metrics to clients that send `Authorization: Bearer METRICS_TOKEN`.
 
-    :raise 401: without the token.
-    :raise 404: where none is set.
+    :raise 401: the token is missing or wrong.
+    :raise 404: `METRICS_TOKEN` is not set.
     """
     token: str | None = current_app.config["METRICS_TOKEN"]
     if token is None:
@@ -125,7 +125,7 @@ def _finish(response: Response) -> Response:
 
 
 def register(app: Flask, settings: Settings) -> None:
-    """Count what `app` answers, and show it at `/metrics`."""
+    """Count the responses of `app`, and serve the metrics at `/metrics`."""
     token = settings.metrics_token
     app.config["METRICS_TOKEN"] = token and token.get_secret_value()
     app.before_request(_start)

@@ -1,4 +1,4 @@
-"""The API's description, OpenAPI 3.1, made from the shapes, faults and limits in the code."""
+"""The OpenAPI 3.1 description, generated from the schemas, errors and limits in the code."""
 
 from functools import cache
 from typing import Any
@@ -22,15 +22,15 @@ _JSON, _HTML, _PROBLEM, _TEXT = (
 
 @cache
 def describe_api(app: Flask) -> dict[str, Any]:
-    """The description for the limits of `app`."""
+    """Build the description, with the limits of `app`."""
     spec = APISpec(
         title="Melanoma check",
         version=VERSION,
         openapi_version="3.1.0",
         info={
             "description": "Classifies photos of skin lesions as malignant (melanoma) or benign. "
-            "The answer is no diagnosis. Photos are kept in memory for the request, and nowhere "
-            "else.",
+            "The result is not a diagnosis. Photos are kept in memory during the request and "
+            "are not stored.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         servers=[{"url": "/"}],
@@ -48,7 +48,7 @@ def describe_api(app: Flask) -> dict[str, Any]:
 
 
 _HEADERS = {
-    HEADER: {"description": "Names the request in the log.", "schema": {"type": "string"}},
+    HEADER: {"description": "The request's ID, as in the log.", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}},
 }
 
@@ -72,8 +72,8 @@ def _describe_predict(app: Flask) -> dict[str, Any]:
     return {
         "operationId": "predict",
         "summary": "Classify photos",
-        "description": "A photo that cannot be read makes the request fail when it comes alone; "
-        "among several its entry in `images` is the problem, and the others are answered.",
+        "description": "If the only photo cannot be read, the request fails. If one of several "
+        "cannot be read, its entry in `images` is the problem, and the others are classified.",
         "requestBody": {
             "required": True,
             "content": {
@@ -97,8 +97,8 @@ def _describe_predict(app: Flask) -> dict[str, Any]:
                                 "type": "string",
                                 "enum": ["true", "false"],
                                 "default": "false",
-                                "description": "Also look at each photo in its eight orientations, "
-                                "which takes up to eight times as long.",
+                                "description": "Also classify all eight orientations of each "
+                                "photo, which takes up to eight times as long.",
                             },
                         },
                     },
@@ -107,7 +107,7 @@ def _describe_predict(app: Flask) -> dict[str, Any]:
             },
         },
         "responses": {
-            "200": _answer("An answer for each photo.", **{_JSON: "Answers", _HTML: None}),
+            "200": _answer("A result for each photo.", **{_JSON: "Answers", _HTML: None}),
         }
         | {
             str(status): _answer(
@@ -123,10 +123,10 @@ def _describe_predict(app: Flask) -> dict[str, Any]:
 _READING = {
     "/model": {
         "operationId": "showModel",
-        "summary": "The manifest of the model that answers",
-        "description": "How it was trained and how good it is; as a page its model card.",
+        "summary": "The manifest of the current model",
+        "description": "How it was trained and how well it performs; as HTML, its model card.",
         "responses": {
-            "200": _answer("The model in force.", **{_JSON: "Manifest", _HTML: None}),
+            "200": _answer("The current model.", **{_JSON: "Manifest", _HTML: None}),
             "503": _answer(
                 "No model is loaded.", "Retry-After", **{_PROBLEM: "Problem", _HTML: None}
             ),
@@ -134,15 +134,15 @@ _READING = {
     },
     "/healthz": {
         "operationId": "tellHealth",
-        "summary": "Whether the process answers",
-        "responses": {"200": _answer("It does.", **{_TEXT: None})},
+        "summary": "Whether the process is running",
+        "responses": {"200": _answer("It is.", **{_TEXT: None})},
     },
     "/readyz": {
         "operationId": "tellReadiness",
         "summary": "Whether a model is loaded",
         "responses": {
             "200": _answer("It is.", **{_TEXT: None}),
-            "503": _answer("Not yet; the text says why.", "Retry-After", **{_TEXT: None}),
+            "503": _answer("Not yet; the text gives the reason.", "Retry-After", **{_TEXT: None}),
         },
     },
 }

@@ -1,7 +1,7 @@
-"""What a photo itself tells against judging it: too small, too dark, blurred.
+"""Checks of a photo's quality: too small, too dark or blurred, it cannot be judged.
 
-The limits were set on photos of ISIC 2017, 2019 and 2020 (`python -m benchmarks.quality` measures
-them anew): each refuses fewer than one in a hundred of those.
+The limits were set on photos of ISIC 2017, 2019 and 2020, of which each rejects fewer than one in a
+hundred (`python -m benchmarks.quality` measures them again).
 """
 
 from typing import Literal
@@ -12,26 +12,27 @@ from PIL import Image
 
 Fault = Literal["too_small", "too_dark", "blurred"]
 
-# Of 255, that one pixel in twenty reaches: in 1,886 of 1,887 of ISIC's photos it is 49 or more.
+# Brightness, of 255, that one pixel in twenty must reach. In 1,886 of 1,887 photos it is 49 or
+# more.
 _DARK = 40
-# Sharpness below which a photo counts as blurred. In ISIC's photos it is 0.40 or more, blurred by a
-# Gaussian of one hundredth of the side (which hides a pigment network) at most 0.32.
+# Sharpness below which a photo counts as blurred. ISIC's photos have 0.40 or more, and at most 0.32
+# after a Gaussian blur of one hundredth of the side, which hides a pigment network.
 _BLURRED = 0.32
-_COARSE = 4  # pixels of the square to one of the coarse picture
+_COARSE = 4  # pixels of the square per pixel of the coarse picture
 
 
 def find_faults(
     square: NDArray[np.uint8], width: int, height: int, crop_fraction: float
 ) -> tuple[Fault, ...]:
-    """Why a photo cannot be judged; empty where nothing tells against it.
+    """Find the reasons why a photo cannot be judged; empty if there are none.
 
     Args:
-        square: (S, S, 3) uint8 RGB, the cut that the model sees.
-        width, height: of the photo, pixels.
-        crop_fraction: of the photo's smaller side that was cut.
+        square: (S, S, 3) uint8 RGB, which the model sees.
+        width, height: size of the photo, pixels.
+        crop_fraction: the square's side, as a fraction of the photo's smaller side.
     """
     if crop_fraction * min(width, height) < len(square) / 2:
-        # More than half of each side would be made up by enlarging, which blurs, too.
+        # The square was enlarged more than twofold, which also blurs it.
         return ("too_small",)
     faults: list[Fault] = []
     if _find_level(Image.fromarray(square).convert("L"), 0.95) < _DARK:
@@ -42,16 +43,16 @@ def find_faults(
 
 
 def _find_level(grey: Image.Image, share: float) -> int:
-    """The brightness that `share` of the pixels do not exceed."""
+    """Return the brightness that `share` of the pixels do not exceed."""
     return int(np.searchsorted(np.cumsum(grey.histogram()), share * grey.width * grey.height))
 
 
 def measure_sharpness(square: NDArray[np.uint8]) -> float:
-    """Mean brightness step between neighbours, as part of that in a picture a quarter of the size.
+    """Return the mean brightness step between neighbours, relative to that at a quarter the side.
 
-    A sharp photo has steps that are lost in the small picture; in a blurred one each step of the
-    small picture is four small ones: 0.25. Contrast and brightness cancel out. 1.0 where the
-    picture is of one colour.
+    A sharp photo has steps that are lost in the small picture. In a blurred one, four small steps
+    make one step of the small picture: 0.25. Contrast and brightness cancel out. A picture of one
+    colour has 1.0.
     """
     grey = Image.fromarray(square).convert("L")
     coarse = grey.resize((len(square) // _COARSE,) * 2, Image.Resampling.BOX)

@@ -39,23 +39,23 @@ def _service() -> ModelInService:
 
 @blueprint.get("/")
 def show_page() -> str:
-    """The page, before a photo was chosen."""
+    """Show the page, before a photo is chosen."""
     return render_page()
 
 
 @blueprint.post("/predict")
 def predict() -> Response:
-    """Answer for the photos in the form's field `image`: the page, or JSON where it is asked for.
+    """Classify the photos in the form's field `image`; respond with the page or with JSON.
 
-    JSON: `app.api.Answers`, one entry for each photo in the order sent. A photo that cannot be read
-    makes the request fail when it came alone; among several its entry is the problem, and the
-    others are answered. So it is with those for which the time did not suffice.
+    The JSON is `app.api.Answers`, with an entry for each photo in the order sent. If the only photo
+    cannot be read, the request fails. If one of several cannot be read, or the time does not
+    suffice for it, its entry is the problem, and the others are classified.
 
-    :raise 400: no photo, too many, or a damaged one.
-    :raise 408: not all of it arrived.
+    :raise 400: no photo, too many photos, a damaged photo, or an invalid field.
+    :raise 408: the upload did not arrive completely.
     :raise 413: too many bytes or pixels.
-    :raise 415: not a kind of image that is read, or an animation.
-    :raise 503: the model is not loaded, or too much is asked at once; see Retry-After.
+    :raise 415: not a supported kind of image, or an animation.
+    :raise 503: the model is not loaded, or the server is busy; see Retry-After.
     """
     started = time.monotonic()
     classifier = _service().classifier
@@ -122,7 +122,7 @@ def _outcome(result: Answer | ImageError | BusyError) -> str:
 
 @blueprint.get("/model")
 def show_model() -> Response:
-    """The card of the model in service: a page, or its manifest as JSON.
+    """Show the model card of the current model, or its manifest as JSON.
 
     :raise 503: no model is loaded.
     """
@@ -135,25 +135,25 @@ def show_model() -> Response:
 
 @blueprint.get("/openapi.json")
 def describe() -> Response:
-    """The API's description, OpenAPI 3.1."""
+    """Serve the API's description, OpenAPI 3.1."""
     return jsonify(describe_api(current_app))
 
 
 @blueprint.get("/docs")
 def show_docs() -> str:
-    """The API's description for people."""
+    """Show the API's description as a page."""
     return render_template("docs.html", api=describe_api(current_app), host=request.host_url)
 
 
 @blueprint.get("/healthz")
 def tell_health() -> Response:
-    """The process answers."""
+    """Confirm that the process is running."""
     return Response("ok\n", mimetype="text/plain")
 
 
 @blueprint.get("/readyz")
 def tell_readiness() -> Response:
-    """Whether a model is loaded: 200, or 503 with the reason in one sentence."""
+    """Report whether a model is loaded: 200, or 503 with the reason in one sentence."""
     try:
         version = _service().classifier.manifest.version
     except ModelUnavailableError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 from flask_babel import gettext
 
 from app.classifier import Classifier
-from app.metrics import tell_model
+from app.metrics import report_model
 from config.settings import Settings
 from processing.bundle import Bundle, BundleError, read_bundle
 from processing.store.base import StoreError
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class ModelUnavailableError(Exception):
-    """No model can answer now; the text is fit to show to a visitor."""
+    """No model is loaded at present; the text can be shown to a visitor."""
 
     def __init__(self, message: str, retry_after_seconds: int) -> None:
         super().__init__(message)
@@ -34,11 +34,11 @@ class ModelUnavailableError(Exception):
 
 
 class ModelInService:
-    """Holds the classifier that answers now, and brings the next one when it is published.
+    """Holds the current classifier, and replaces it when another model is published.
 
-    Where the store fails at the start, the version of it that was good last answers, from the
-    cache. With `MODEL_FALLBACK=default` the embedded model does, until the configured one is
-    loaded. Otherwise nobody gets another model's answer: there is none until then.
+    If the store cannot be read at the start, its last good version is loaded from the cache. With
+    `MODEL_FALLBACK=default` the embedded model serves until the configured one is loaded. Otherwise
+    requests are refused until then, so that nobody gets another model's result.
     """
 
     def __init__(self, settings: Settings, *, threads: int) -> None:
@@ -47,19 +47,19 @@ class ModelInService:
         self._classifier: Classifier | None = None
         self._retry_at: float | None = None  # monotonic; None while the first attempt runs
         self._stopped = threading.Event()
-        self._refused: str | None = None  # a version that came whole and is not fit to serve
+        self._refused: str | None = None  # a version that is complete but cannot be served
 
     def start(self) -> None:
-        """Begin to load. To be called in the process that serves: threads do not survive a fork."""
+        """Begin to load. Call this in the serving process: threads do not survive a fork."""
         threading.Thread(target=self._keep_up, name="model-loader", daemon=True).start()
 
     def stop(self) -> None:
-        """Bring no more models; the one that is there goes on."""
+        """Load no further models; the current one stays in service."""
         self._stopped.set()
 
     @property
     def classifier(self) -> Classifier:
-        """The classifier that answers now.
+        """The current classifier.
 
         Raises:
             ModelUnavailableError: the model is still loading, or cannot be loaded.
@@ -89,7 +89,7 @@ class ModelInService:
             elif self._is_outdated(uri):
                 self._try_to_serve(uri)
             if loaded:
-                # Workers and dynos that started together need not ask together.
+                # So that workers and dynos that started together do not all ask the store at once.
                 seconds = self._settings.model_refresh_seconds * random.uniform(0.8, 1.2)  # nosec B311
             else:
                 if self._classifier is None:
@@ -101,8 +101,8 @@ class ModelInService:
     def _is_outdated(self, uri: str) -> bool:
         try:
             version = find_version(uri)
-        except (StoreError, BundleError) as error:  # for an hour, say: what answers goes on
-            logger.warning("Which model is in force cannot be read: %s", error)
+        except (StoreError, BundleError) as error:  # maybe for an hour; the current model stays
+            logger.warning("The current version in the store cannot be read: %s", error)
             return False
         return version not in (self.classifier.manifest.version, self._refused)
 
@@ -111,12 +111,14 @@ class ModelInService:
             bundle = recall(uri, self._settings.model_cache)
             self._put(Classifier(bundle, threads=self._threads))
         except (StoreError, BundleError) as error:
-            logger.info("No earlier model to go on with: %s", error)
+            logger.info("There is no earlier model in the cache: %s", error)
         else:
-            logger.warning("Model %s, the last good one, goes on", bundle.manifest.version)
+            logger.warning(
+                "Model %s, the last good one, is used from the cache", bundle.manifest.version
+            )
 
     def _put(self, classifier: Classifier) -> None:
-        tell_model(classifier.manifest, self._classifier.manifest if self._classifier else None)
+        report_model(classifier.manifest, self._classifier.manifest if self._classifier else None)
         self._classifier = classifier
 
     def _try_to_serve(self, uri: str | None) -> bool:
@@ -126,7 +128,7 @@ class ModelInService:
             bundle = open_bundle(uri, self._settings.model_cache)
             version = bundle.manifest.version
             classifier = Classifier(bundle, threads=self._threads)
-        # Anything at all: this thread is the only one that brings a model, and has to try again.
+        # Catch everything: no other thread loads models, and this one has to try again.
         except Exception as error:
             self._refused = version
             logger.exception("Model not loaded from %s: %s", uri or EMBEDDED_BUNDLE, error)
@@ -136,7 +138,9 @@ class ModelInService:
             try:
                 remember(uri, bundle, self._settings.model_cache)
             except StoreError as error:
-                logger.warning("A start without %s would find no model: %s", uri, error)
+                logger.warning(
+                    "The cache cannot keep this model for a start without %s: %s", uri, error
+                )
         milliseconds = (time.monotonic() - started) * 1000
         logger.info("Model %s in service after %.0f ms", version, milliseconds)
         return True
@@ -146,6 +150,6 @@ def open_bundle(uri: str | None, cache: Path) -> Bundle:
     """Read the embedded bundle (None), or fetch the one that `uri` names.
 
     Raises:
-        StoreError, BundleError: it cannot be had, or is damaged.
+        StoreError, BundleError: it cannot be read, or is damaged.
     """
     return read_bundle(EMBEDDED_BUNDLE) if uri is None else fetch_bundle(uri, cache)

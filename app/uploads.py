@@ -1,4 +1,4 @@
-"""Photos as they arrive: kept in memory, bounded, and never on disk."""
+"""Uploaded photos: kept in memory within limits, and never written to disk."""
 
 import re
 import threading
@@ -19,7 +19,7 @@ from app.admission import BusyError
 
 FIELD, STABILITY = "image", "stability"
 MAX_IMAGES = 10
-MAX_PARTS = 100  # of a form, files and others
+MAX_PARTS = 100  # of a form, files and other fields
 _DISCARDED_BYTES = 100_000_000
 _DISCARD_SECONDS = 20
 _CHUNK_BYTES = 1 << 16
@@ -27,33 +27,33 @@ _NAME_CHARACTERS = 100
 
 
 class NoImageError(Exception):
-    """The request carries no photo; the text is fit to show to the sender."""
+    """The request contains no photo; the text can be shown to the sender."""
 
 
 class TooManyImagesError(Exception):
-    """More photos than `MAX_IMAGES`; the text is fit to show to the sender."""
+    """More photos than `MAX_IMAGES`; the text can be shown to the sender."""
 
 
 class WrongFieldError(Exception):
-    """A field of the form has a value that means nothing; the text is fit to show to the sender."""
+    """A form field has an invalid value; the text can be shown to the sender."""
 
 
 class UploadsFullError(BusyError):
-    """The uploads of this moment take all the memory that they may."""
+    """Other uploads use all the memory reserved for uploads."""
 
 
 class UploadMemory:
-    """What the uploads of one process may take together: a small host has 512 MB for all."""
+    """A limit for all uploads of one process together: a small host has 512 MB in total."""
 
-    def __init__(self, most: int) -> None:
-        self._free = most
+    def __init__(self, limit: int) -> None:
+        self._free = limit
         self._lock = threading.Lock()
 
     def take(self, size: int) -> None:
-        """Count `size` bytes, which may be negative.
+        """Reserve `size` bytes; a negative number returns them.
 
         Raises:
-            UploadsFullError: there is no room for them.
+            UploadsFullError: there is not enough left.
         """
         with self._lock:
             if size > self._free:
@@ -74,13 +74,13 @@ class _CountedFile(BytesIO):
 class InMemoryRequest(Request):
     """Keeps uploads in memory: Werkzeug would write those over 500 kB to a temporary file.
 
-    `MAX_CONTENT_LENGTH` bounds them. An upload that breaks off raises `ClientDisconnected`.
+    `MAX_CONTENT_LENGTH` limits them. An interrupted upload raises `ClientDisconnected`.
     """
 
     def __init__(self, environ: "WSGIEnvironment", **options: bool) -> None:
         if environ.get("CONTENT_LENGTH"):
-            # gunicorn promises that its stream ends with the body; it also ends where the sender
-            # does, and only a stream of known length tells the two apart.
+            # gunicorn declares that its stream ends with the body, but it also ends when the client
+            # disconnects. Only a stream of known length distinguishes the two.
             environ.pop("wsgi.input_terminated", None)
         super().__init__(environ, **options)
         self._taken = 0
@@ -91,7 +91,7 @@ class InMemoryRequest(Request):
         self._taken += size
 
     def close(self) -> None:
-        """Give its memory back, too."""
+        """Also return the memory of the uploads."""
         super().close()
         if self._taken:
             self._memory.take(-self._taken)
@@ -108,20 +108,20 @@ class InMemoryRequest(Request):
 
 
 class Photo(NamedTuple):
-    """One photo as it arrived."""
+    """An uploaded photo."""
 
-    name: str  # of the file, without folders; nothing but its sender's answer may hold it
+    name: str  # of the file, without folders; only the response to its sender may contain it
     content: bytes
 
 
 def read_photos(request: Request) -> list[Photo]:
-    """The files of the form's field `image`.
+    """Read the files in the form's field `image`.
 
     Raises:
         NoImageError, TooManyImagesError
         RequestEntityTooLarge: the body exceeds `MAX_CONTENT_LENGTH`, or has too many fields.
-        ClientDisconnected: the upload broke off.
-        UploadsFullError: others take all the memory that there is for uploads.
+        ClientDisconnected: the upload was interrupted.
+        UploadsFullError: other uploads use all the memory reserved for uploads.
     """
     # A form whose file input was left empty sends a part without name and content.
     files = [file for file in request.files.getlist(FIELD) if file.filename]
@@ -140,10 +140,10 @@ def read_photos(request: Request) -> list[Photo]:
 
 
 def read_stability(request: Request) -> bool:
-    """Whether the form asks for all orientations of its photos.
+    """Read whether the form asks for all orientations of its photos.
 
     Raises:
-        WrongFieldError: with another word than true or false.
+        WrongFieldError: the value is neither true nor false.
     """
     given = request.form.get(STABILITY, "false")
     if given not in ("true", "false"):
@@ -156,34 +156,34 @@ def read_stability(request: Request) -> bool:
 def _explain_missing(request: Request) -> str:
     if others := [name for name, file in request.files.items() if file.filename]:
         return gettext(
-            'The file came in the field "%(other)s". Send it in the field "%(field)s".',
+            'The file was sent in the field "%(other)s". Send it in the field "%(field)s".',
             other=shorten_name(others[0]),
             field=FIELD,
         )
     return gettext(
-        'Choose a photo first. (Programs: multipart/form-data with the file field "%(field)s".)',
+        'Choose a photo first. (API: multipart/form-data with the file field "%(field)s".)',
         field=FIELD,
     )
 
 
 def shorten_name(name: str) -> str:
-    """A file's name without folders and control characters, and not endless."""
+    """Return a file's name without folders and control characters, cut to a readable length."""
     last = re.split(r"[/\\]", name)[-1]
     shown = "".join(character for character in last if character.isprintable()).strip()
     return shown if len(shown) <= _NAME_CHARACTERS else shown[: _NAME_CHARACTERS - 1] + "…"
 
 
 def discard_upload(request: Request) -> None:
-    """Read the body of a request that was refused for its size, within bounds.
+    """Read and discard the body of a refused request, within limits.
 
-    Were the connection closed on a sender who is still sending, it would see a reset instead of
-    the answer that tells what is wrong.
+    If the connection were closed while the client is still sending, it would see a reset instead of
+    the response that explains what is wrong.
     """
-    # Beyond its announced length the bare stream of a development server blocks.
+    # Beyond the announced length, the stream of a development server blocks.
     remaining = min(request.content_length or 0, _DISCARDED_BYTES)
     deadline = time.monotonic() + _DISCARD_SECONDS
     stream: IO[bytes] = request.environ["wsgi.input"]
-    with suppress(OSError):  # the sender is gone
+    with suppress(OSError):  # the client is gone
         while remaining > 0 and time.monotonic() < deadline:
             chunk = stream.read(min(_CHUNK_BYTES, remaining))
             if not chunk:

@@ -1,4 +1,4 @@
-"""What the app can be told through the environment, validated once when it starts."""
+"""The app's settings, read from environment variables and validated once at start-up."""
 
 import ipaddress
 import re
@@ -23,7 +23,7 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 _TOKEN_CHARACTERS = 16
 _ORIGIN = re.compile(r"https?://[^/\s,]+")
-# The last label begins with a letter, so that a mistyped IPv4 address is not a host name.
+# The last label begins with a letter, so that a mistyped IPv4 address is not taken for a host name.
 _HOST_NAME = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z]([a-z0-9-]*[a-z0-9])?", re.I)
 
 
@@ -71,7 +71,7 @@ class Settings(BaseSettings):
         "60 per minute", description='such as "60 per minute", several with ; between, or unlimited'
     )
     redis_url: SecretStr | None = Field(
-        None, description="redis://… or rediss://…, or unset (each process counts for itself)"
+        None, description="redis://… or rediss://…, or unset (each process counts on its own)"
     )
     trusted_proxies: int = Field(0, ge=0, le=5, description="a whole number from 0 to 5")
     metrics_token: SecretStr | None = Field(

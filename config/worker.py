@@ -1,4 +1,4 @@
-"""gunicorn's threaded worker, safe from senders that never finish, and sparing with memory."""
+"""gunicorn's threaded worker, with a time limit for uploads and a low use of memory."""
 
 import ctypes
 import socket
@@ -10,7 +10,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from config.settings import read_settings
 
-# Of glibc's malloc.h, with their values.
+# Parameters of glibc's mallopt (malloc.h) and the values they get.
 _MALLOC_OPTIONS = {
     -3: 1 << 20,  # M_MMAP_THRESHOLD, bytes
     -1: 4 << 20,  # M_TRIM_THRESHOLD, bytes
@@ -19,16 +19,16 @@ _MALLOC_OPTIONS = {
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """Stops listening to a request that is not wholly there after `UPLOAD_SECONDS`.
+    """Stops reading a request that has not arrived completely after `UPLOAD_SECONDS`.
 
-    gunicorn's own waits for the next byte for ever, and each such sender holds a thread. The answer
-    can still be written: a cut upload is told so.
+    gunicorn's own worker waits for the next byte forever, and each such sender holds a thread. Only
+    the reading side of the connection is closed, so that the sender still gets the error.
     """
 
     def init_process(self) -> None:
-        """Run until told to stop."""
+        """Start the watch over slow requests, then serve until stopped."""
         _return_memory()
-        self._started: dict[TConn, float] = {}  # monotonic, of each request that has a thread
+        self._started: dict[TConn, float] = {}  # when each request in a thread began, monotonic
         threading.Thread(target=self._end_slow_requests, name="slow-requests", daemon=True).start()
         super().init_process()
 
@@ -46,15 +46,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             time.sleep(1)
             for conn, started in self._started.copy().items():
                 if time.monotonic() - started > limit:
-                    with suppress(OSError):  # it ended just now
+                    with suppress(OSError):  # it was closed just now
                         conn.sock.shutdown(socket.SHUT_RD)
 
 
 def _return_memory() -> None:
-    """Have malloc hand back what a photo took as soon as it was answered.
+    """Have malloc return a photo's memory to the system as soon as the photo is answered.
 
-    Left alone, glibc learns from the first large buffers that are freed to keep such for later, and
-    gives each thread a heap of its own to keep them in.
+    By default, glibc begins to keep large buffers for later use once some have been freed, and
+    gives each thread its own heap to keep them in.
     """
     with suppress(AttributeError):  # another libc
         mallopt = ctypes.CDLL(None).mallopt

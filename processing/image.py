@@ -195,7 +195,7 @@ def cut_squares(data: bytes, framings: Sequence[Framing]) -> tuple[list[Cut], Im
         # The decoders are fed hostile bytes and raise whatever they trip over: OSError,
         # SyntaxError, struct.error, zlib.error, RuntimeError. Each means that the file is damaged.
         except Exception as error:
-            text = _("The image is damaged or was cut off before its end. Send the original again.")
+            text = _("The image is damaged or incomplete. Send the original again.")
             raise BrokenImageError(text) from error
         # The centre stays the centre when the photo turns, and the square is small.
         jpeg = io.BytesIO()

@@ -1,10 +1,10 @@
-// Previews, progress and results without leaving the page. Everything works without this script,
-// too: the server renders the same result, and this only puts it in place, photo by photo.
+// Previews, progress and results without leaving the page. Everything also works without this
+// script: the server renders the same results, which the script only inserts photo by photo.
 $(function () {
   "use strict";
-  const LARGEST_SIDE = 2400; // of what is sent; the model looks at a few hundred pixels
-  const LARGEST_PHOTOS = 50;
-  const MOST_TRIES = 5;
+  const MAX_SIDE = 2400; // pixels of a photo that is sent; the model looks at a few hundred
+  const MAX_PHOTOS = 50;
+  const MAX_TRIES = 5;
   const $form = $("#upload");
   const $previews = $("#previews");
   const $status = $("#status");
@@ -13,8 +13,8 @@ $(function () {
   let photos = []; // {file, url}
   let job = null; // what is being analysed: {cancelled, request, timer}
 
-  function say(text, values = {}) {
-    $status.text(Object.entries(values).reduce((said, [name, value]) => said.replace(`{${name}}`, value), text));
+  function showStatus(text, values = {}) {
+    $status.text(Object.entries(values).reduce((filled, [name, value]) => filled.replace(`{${name}}`, value), text));
   }
 
   // Choosing
@@ -22,10 +22,10 @@ $(function () {
   function addPhotos(files) {
     if (job) return;
     const added = Array.from(files).map((file) => ({ file, url: URL.createObjectURL(file) }));
-    const tooMany = photos.length + added.length > LARGEST_PHOTOS;
-    photos = photos.concat(added).slice(0, LARGEST_PHOTOS);
+    const tooMany = photos.length + added.length > MAX_PHOTOS;
+    photos = photos.concat(added).slice(0, MAX_PHOTOS);
     showPreviews();
-    say(tooMany ? texts.tooMany : "", { n: LARGEST_PHOTOS });
+    showStatus(tooMany ? texts.tooMany : "", { n: MAX_PHOTOS });
     if (photos.length) $("#send").trigger("focus");
   }
 
@@ -39,7 +39,7 @@ $(function () {
     photos.forEach((photo) => URL.revokeObjectURL(photo.url));
     photos = [];
     showPreviews();
-    say("");
+    showStatus("");
   }
 
   function showPreviews() {
@@ -67,8 +67,8 @@ $(function () {
 
   // Sending
 
-  // A large photo takes its sender's line longer than the model needs. Drawing it anew turns it
-  // upright and leaves the place where it was taken behind. What cannot be drawn goes as it is.
+  // Sending a large photo takes longer than analysing it. Drawing it anew also turns it upright and
+  // removes where it was taken. A photo that the browser cannot draw is sent as it is.
   async function shrink(file) {
     let picture;
     try {
@@ -76,13 +76,13 @@ $(function () {
     } catch {
       return file;
     }
-    const scale = LARGEST_SIDE / Math.max(picture.width, picture.height);
+    const scale = MAX_SIDE / Math.max(picture.width, picture.height);
     if (scale >= 1) return file;
     const canvas = document.createElement("canvas");
     canvas.width = Math.round(picture.width * scale);
     canvas.height = Math.round(picture.height * scale);
     const context = canvas.getContext("2d");
-    context.fillStyle = "white"; // as the server does behind what is transparent
+    context.fillStyle = "white"; // as the server does behind transparent pixels
     context.fillRect(0, 0, canvas.width, canvas.height);
     context.imageSmoothingQuality = "high";
     context.drawImage(picture, 0, 0, canvas.width, canvas.height);
@@ -107,7 +107,7 @@ $(function () {
         xhr.upload.addEventListener("progress", (event) => {
           if (!event.lengthComputable) return;
           const percent = Math.round((100 * event.loaded) / event.total);
-          say(percent < 100 ? texts.sending : texts.analysing, { ...where, percent });
+          showStatus(percent < 100 ? texts.sending : texts.analysing, { ...where, percent });
         });
         return xhr;
       },
@@ -120,29 +120,29 @@ $(function () {
     return new Promise((done) => { job.timer = { id: setTimeout(done, 1000 * seconds), done }; });
   }
 
-  // The answer's page, or null where none came.
+  // The result in the response, or null if there was none.
   async function ask(photo, where) {
-    say(texts.preparing, where);
+    showStatus(texts.preparing, where);
     const content = await shrink(photo.file);
     if (content.size > maxBytes) {
       const mb = Math.ceil(content.size / 1e6);
-      say(texts.tooLarge, { name: photo.file.name, mb, most: Math.floor(maxBytes / 1e6) });
+      showStatus(texts.tooLarge, { name: photo.file.name, mb, most: Math.floor(maxBytes / 1e6) });
       return null;
     }
     for (let tries = 1; !job.cancelled; tries += 1) {
-      say(texts.analysing, where);
+      showStatus(texts.analysing, where);
       const { request, outcome } = await post(content, photo.file.name, where);
       const seconds = Number(request.getResponseHeader("Retry-After"));
-      if ([429, 503].includes(request.status) && seconds && tries < MOST_TRIES) {
-        say(texts.waiting, { ...where, seconds });
+      if ([429, 503].includes(request.status) && seconds && tries < MAX_TRIES) {
+        showStatus(texts.waiting, { ...where, seconds });
         await wait(seconds);
         continue;
       }
-      if (outcome !== "abort" && !request.responseText) say(texts.lost);
+      if (outcome !== "abort" && !request.responseText) showStatus(texts.lost);
       if (request.responseText) {
         const page = new DOMParser().parseFromString(request.responseText, "text/html");
         const $result = $(document.importNode(page.getElementById("result"), true));
-        return { $result, kept: request.status < 400 };
+        return { $result, accepted: request.status < 400 };
       }
       return null;
     }
@@ -163,15 +163,15 @@ $(function () {
       if (first) $("#result").empty();
       addResult(answer.$result, waiting[i].file.name);
       first = false;
-      // A photo that was refused stays, so that it can be seen what was wrong with it.
-      if (answer.kept) removePhoto(waiting[i]);
+      // A refused photo stays in the list, so that the visitor sees which one it was.
+      if (answer.accepted) removePhoto(waiting[i]);
       $("#bar").attr("value", i + 1);
     }
     const cancelled = job.cancelled;
     job = null;
     setBusy(false, 0);
-    if (cancelled) say(texts.cancelled);
-    else if (!failed) say("");
+    if (cancelled) showStatus(texts.cancelled);
+    else if (!failed) showStatus("");
     if (!first) {
       $("#result").trigger("focus");
       $("#result")[0].scrollIntoView();
@@ -181,7 +181,7 @@ $(function () {
   function setBusy(busy, total) {
     $("#progress").prop("hidden", !busy);
     if (total > 1) $("#bar").attr({ value: 0, max: total });
-    else $("#bar").removeAttr("value"); // without a value the bar shows that something goes on
+    else $("#bar").removeAttr("value"); // without a value the bar shows that work is under way
     $("#send").prop("disabled", busy);
     $("#cancel").prop("hidden", !busy);
     $form.attr("aria-busy", String(busy));
@@ -216,7 +216,7 @@ $(function () {
   }
 
   function quote(value) {
-    // A cell that begins like a formula would be one in a spreadsheet.
+    // A spreadsheet would run a cell that begins like a formula.
     const safe = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
     return `"${safe.replaceAll('"', '""')}"`;
   }
@@ -236,7 +236,7 @@ $(function () {
     event.preventDefault();
     if (job) return;
     if (photos.length) analyse();
-    else say(texts.none);
+    else showStatus(texts.none);
   });
   $("#photos, #camera").on("change", function () {
     addPhotos(this.files);
@@ -256,7 +256,7 @@ $(function () {
       const name = this.pathname.split("/").pop();
       addPhotos([new File([await response.blob()], name, { type: "image/jpeg" })]);
     } catch {
-      say(texts.noExample);
+      showStatus(texts.noExample);
     }
   });
   $(document)
@@ -270,7 +270,7 @@ $(function () {
       const files = event.originalEvent.clipboardData.files;
       if (files.length) addPhotos(files);
     })
-    // The whole page takes a drop: one that misses the field would otherwise open the photo instead.
+    // The whole page accepts drops: otherwise the browser would open a photo that misses the field.
     .on("dragover", (event) => { event.preventDefault(); $("#drop").addClass("over"); })
     .on("dragleave drop", () => $("#drop").removeClass("over"))
     .on("drop", (event) => { event.preventDefault(); addPhotos(event.originalEvent.dataTransfer.files); });

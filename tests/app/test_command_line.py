@@ -60,7 +60,7 @@ def test_a_folder_is_classified_in_order_and_below(
     assert first["label"] == page["label"]
     assert first["assessable"] == "true"
     assert first["reasons"] == ""
-    assert "1 files are not photos" in result.stderr
+    assert "1 files were skipped" in result.stderr
 
 
 def test_files_are_named_as_they_were_given(classify: Classify, folder: Path) -> None:

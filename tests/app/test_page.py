@@ -89,7 +89,7 @@ def test_a_busy_server_is_asked_again(
 
     page.route("**/predict", refuse_once)
     send(page, photo_file)
-    expect(page.get_by_role("status")).to_contain_text("goes on in 1 s")
+    expect(page.get_by_role("status")).to_contain_text("is sent again in 1 s")
     expect_answer(page, post, photo)
 
 
@@ -124,7 +124,7 @@ def test_too_large_a_photo_is_told_before_it_is_sent(open_page: OpenPage, tmp_pa
     large.write_bytes(bytes(21_000_000))
     page = open_page()
     send(page, large)
-    expect(page.get_by_role("status")).to_contain_text("large.heic has 21 MB, at most 20 MB")
+    expect(page.get_by_role("status")).to_contain_text("large.heic has 21 MB, but at most 20 MB")
 
 
 def test_nothing_chosen_is_told(open_page: OpenPage) -> None:
@@ -137,7 +137,7 @@ def test_a_lost_connection_is_told(open_page: OpenPage, photo_file: Path) -> Non
     page = open_page()
     page.route("**/predict", lambda route: route.abort())
     send(page, photo_file)
-    expect(page.get_by_role("status")).to_contain_text("The answer did not arrive")
+    expect(page.get_by_role("status")).to_contain_text("No answer arrived")
     expect(page.get_by_role("button", name="Analyse")).to_be_enabled()
 
 

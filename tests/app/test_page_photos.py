@@ -150,6 +150,8 @@ def test_heic_has_no_preview_and_an_answer(
     Image.open(io.BytesIO(photo)).save(heic, "HEIF", quality=95)
     page = open_page()
     choose(page, heic)
-    expect(page.locator("#previews")).to_contain_text("No preview here, but it can be analysed.")
+    expect(page.locator("#previews")).to_contain_text(
+        "No preview here, but the photo can be analysed."
+    )
     page.get_by_role("button", name="Analyse").click()
     expect(page.locator(".answer h2")).to_have_text(ANSWER)

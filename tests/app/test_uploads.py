@@ -89,7 +89,7 @@ def test_predict_rejects_a_truncated_jpeg(post: Post, photo: bytes) -> None:
     answer = post(photo[: len(photo) // 2])
     assert answer.status_code == 400
     assert answer.get_json()["type"] == "/problems/image-broken"
-    assert "cut off" in answer.get_json()["detail"]
+    assert "incomplete" in answer.get_json()["detail"]
 
 
 def test_predict_without_a_photo_tells_to_choose_one(client: FlaskClient) -> None:

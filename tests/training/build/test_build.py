@@ -153,7 +153,7 @@ def test_a_finished_build_is_left_alone(archive: Path, copy: epath.Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("damage", "complaint"), [(lambda b: b[: len(b) // 2], "cut off"), (lambda _: b"", "empty")]
+    ("damage", "complaint"), [(lambda b: b[: len(b) // 2], "incomplete"), (lambda _: b"", "empty")]
 )
 def test_a_damaged_image_is_left_out_by_name(
     broken: Path, tmp_path: Path, damage, complaint: str
