@@ -1,4 +1,4 @@
-"""What training and serving must agree on: pixels, the model bundle, where bundles live.
+"""What training and serving share: the pixels of a photo, the model bundle, stores of bundles.
 
 Imports nothing else of the project, and neither TensorFlow nor Flask.
 """

@@ -1,10 +1,10 @@
-"""The model bundle: one folder with all that serving needs, and the proof that it is whole.
+"""The model bundle: a folder with all that serving needs, and hashes that prove it complete.
 
 manifest.json   what the model is, how it was measured, SHA-256 of the other files
 model.tflite    (B, S, S, 3) uint8 RGB -> probability, logit, distance (B,), cam (B, h, w),
                 embedding (B, D), by_view (B, V): the probability of each orientation averaged
 golden.npz      images and the probabilities that the graph must give for them
-MODEL_CARD.md   the same for people
+MODEL_CARD.md   the model card, for people
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from processing.files import filling
 
-FORMAT_VERSION = 2  # format 1, which does not name its pixel path, is read, too
+FORMAT_VERSION = 2  # format 1, which has no pixel path, can also be read
 MANIFEST, MODEL, GOLDEN, CARD = "manifest.json", "model.tflite", "golden.npz", "MODEL_CARD.md"
 FILES = (MODEL, GOLDEN, CARD)
 SIGNATURE = "serve"  # the graph's only one
@@ -29,10 +29,10 @@ ORIENTATIONS = 8  # four quarter turns, and the same of the mirror image
 # Which orientations a graph averages: the photo, its mirror image, both upside down, all. With V
 # views, those of `orient(images, k)` for k < ORIENTATIONS / V are all eight, each once.
 VIEWS = {1: (0,), 2: (0, 4), 4: (0, 2, 4, 6), 8: tuple(range(ORIENTATIONS))}
-# A probability further than this from its golden value means another model or a broken runtime.
+# A larger difference from a golden probability means another model or a broken runtime.
 GOLDEN_TOLERANCE = 1e-3
 
-# The paths of `processing.image`, which takes too long to import for the command line's help.
+# The paths of `processing.image`, whose import would delay the help of the command line.
 PixelPath = Literal[1, 2]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -71,7 +71,7 @@ class Label(_Part):
 
 
 class OperatingPoint(_Part):
-    """A threshold on the calibrated probability, and what it gave on `measured_on`."""
+    """A threshold on the calibrated probability, and how it performs on `measured_on`."""
 
     name: str
     threshold: Probability
@@ -89,10 +89,10 @@ class Calibration(_Part):
 
 
 class Outliers(_Part):
-    """From which `distance` on the graph takes a photo for no lesion."""
+    """Distance above which a photo is rejected as not a lesion."""
 
     threshold: Annotated[float, Field(gt=0)]
-    refused: Estimate  # of held-out lesions, the part that lies beyond
+    refused: Estimate  # share of held-out lesions above the threshold
     measured_on: str
 
 
@@ -108,24 +108,24 @@ class Metric(_Part):
 
 
 class FileEntry(_Part):
-    """What a file of the bundle must be."""
+    """The expected hash and size of a file."""
 
     sha256: Sha256
     size_bytes: Annotated[int, Field(ge=0)]
 
 
 class Description(_Part):
-    """All that the author of a model states of it; `Manifest` adds what is derived."""
+    """What the author of a model states about it; `Manifest` adds what is derived."""
 
     backbone: str
     input: Input
     label: Label
     operating_points: Annotated[tuple[OperatingPoint, ...], Field(min_length=1)]
-    operating_point: str  # name of the one in force
+    operating_point: str  # name of the one that decides the label
     calibration: Calibration
-    outliers: Outliers | None = None  # None: the graph gives no distance, and nothing is refused
-    # Of held-out lesions, the part in each of as many equal bins of the probability, with which
-    # those in service can be compared.
+    outliers: Outliers | None = None  # None: the graph has no distance, no photo is rejected
+    # Shares of held-out lesions in equal bins of the probability, to compare the scores in service
+    # with.
     scores: tuple[Probability, ...] = ()
     metrics: tuple[Metric, ...]
     licence: str
@@ -163,20 +163,20 @@ class Bundle:
 
     @property
     def model_path(self) -> Path:
-        """The graph."""
+        """Path of the graph."""
         return self.path / MODEL
 
     def read_card(self) -> str:
-        """The model card, Markdown."""
+        """Read the model card, Markdown."""
         return (self.path / CARD).read_text(encoding="utf-8")
 
     def read_golden(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Golden images (N, S, S, 3) and their probabilities (N,)."""
+        """Read the golden images (N, S, S, 3) and their probabilities (N,)."""
         with np.load(self.path / GOLDEN) as golden:
             return golden["images"], golden["probability"]
 
     def check_golden(self, answer: Callable[[NDArray[np.uint8]], NDArray[np.floating]]) -> None:
-        """Compare what the graph gives for its golden images with what it gave when exported.
+        """Compare the graph's probabilities for its golden images with those at its export.
 
         Args:
             answer: loads and runs the graph: images (N, S, S, 3) -> probabilities (N,).
@@ -195,9 +195,9 @@ class Bundle:
         difference = float(np.abs(answers - expected).max())
         if not difference <= GOLDEN_TOLERANCE:  # written so that NaN fails too
             raise BundleError(
-                f"{self.path} answers its golden images with a difference of {difference:.2g} in "
-                f"probability; {GOLDEN_TOLERANCE:g} is allowed. The model or the runtime is not "
-                "the one that was exported: export it again."
+                f"{self.path}: the probabilities of the golden images differ by {difference:.2g} "
+                f"from those at the export; {GOLDEN_TOLERANCE:g} is allowed. The model or the "
+                "runtime is not the one that was exported: export it again."
             )
 
 
@@ -211,8 +211,8 @@ def parse_manifest(data: bytes, where: object) -> Manifest:
     """Parse and validate a manifest; `where` is named in the error.
 
     Raises:
-        BundleError: not JSON, of another format version, a field is missing or wrong, or the
-            version is not that of the files.
+        BundleError: it is not JSON or has another format version, a field is missing or wrong, or
+            the version does not match the files.
     """
     try:
         fields = json.loads(data)
@@ -227,7 +227,7 @@ def parse_manifest(data: bytes, where: object) -> Manifest:
     if found == 1 and isinstance(fields.get("input"), dict):
         fields["input"].setdefault("pixel_path", 1)
     try:
-        # As JSON, in which a tuple is a list and a time is a text.
+        # From JSON, in strict mode: lists become tuples, and texts become times.
         manifest = Manifest.model_validate_json(json.dumps(fields))
     except ValidationError as error:
         first = error.errors()[0]
@@ -263,7 +263,7 @@ def verify_file(path: Path, entry: FileEntry) -> None:
     """Compare a file with its manifest entry.
 
     Raises:
-        BundleError: missing, of another size, or of another SHA-256.
+        BundleError: the file is missing, or has another size or SHA-256.
     """
     remedy = "Fetch or export the bundle again."
     try:
@@ -279,15 +279,15 @@ def verify_file(path: Path, entry: FileEntry) -> None:
 
 
 def write_bundle(path: Path, description: Description, files: Mapping[str, bytes]) -> Bundle:
-    """Write a bundle to `path`: whole, or not at all.
+    """Write a bundle to `path`, completely or not at all.
 
     Args:
         path: a folder that does not exist yet.
-        description: what the manifest says; of another bundle's manifest, what is not derived.
-        files: contents of each of `FILES`.
+        description: the contents of the manifest; derived fields of another manifest are replaced.
+        files: the content of each of `FILES`.
 
     Raises:
-        BundleError: `path` exists, or a file is missing or foreign.
+        BundleError: `path` exists, or a file is missing or not one of `FILES`.
     """
     refuse_existing(path)
     if set(files) != set(FILES):
@@ -312,7 +312,7 @@ def write_bundle(path: Path, description: Description, files: Mapping[str, bytes
 
 
 def refuse_existing(path: Path) -> None:
-    """Say so before hours of work that a bundle could not be written to `path`.
+    """Fail before hours of work if a bundle could not be written to `path`.
 
     Raises:
         BundleError: `path` exists.
@@ -328,6 +328,6 @@ def _describe_file(path: Path) -> FileEntry:
 
 
 def _version_of(files: Mapping[str, FileEntry]) -> str:
-    """SHA-256 over the lines that `sha256sum` would print for the files, sorted by name."""
+    """Return the SHA-256 of what `sha256sum` prints for the files, sorted by name."""
     lines = "".join(f"{entry.sha256}  {name}\n" for name, entry in sorted(files.items()))
     return hashlib.sha256(lines.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Skin lesions drawn in code: golden inputs, examples and test images that are nobody's skin."""
+"""Drawn skin lesions, which are nobody's skin: golden inputs, examples and test images."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +7,7 @@ _SKINS = ((236, 200, 182), (224, 180, 156), (198, 150, 122), (150, 106, 82), (10
 
 
 def draw_lesion(seed: int, size: int, *, irregular: bool = False) -> NDArray[np.uint8]:
-    """Draw one lesion on skin: (size, size, 3) uint8 RGB. The same arguments draw the same.
+    """Draw one lesion on skin: (size, size, 3) uint8 RGB. The same arguments give the same image.
 
     An irregular one has a ragged border, several colours and no symmetry; a regular one is an
     even brown disc. Neither is meant to look like a diagnosis.
@@ -39,7 +39,7 @@ def draw_lesion(seed: int, size: int, *, irregular: bool = False) -> NDArray[np.
 
 
 def _blotches(rng: np.random.Generator, size: int, cells: int) -> NDArray[np.float64]:
-    """Smooth noise of mean 0 and deviation near 1/2, `cells` blotches across: (size, size)."""
+    """Draw smooth noise of mean 0 and deviation near 1/2, `cells` blotches across: (size, size)."""
     knots = rng.normal(0, 0.75, (cells + 1, cells + 1))
     at = np.linspace(0, cells, size)
     low = np.minimum(at.astype(int), cells - 1)
@@ -53,13 +53,13 @@ def _blotches(rng: np.random.Generator, size: int, cells: int) -> NDArray[np.flo
 def draw_photo(seed: int, size: int, *, irregular: bool = False) -> NDArray[np.uint8]:
     """Draw a lesion as through a dermatoscope: (size, size, 3) uint8 RGB.
 
-    `draw_lesion` with the grain of skin, a pigment network and hairs, so that a model that has seen
-    photos of lesions takes it for one.
+    `draw_lesion` with the grain of skin, a pigment network and hairs, so that a model that was
+    trained on photos accepts it as a lesion.
     """
     rng = np.random.default_rng([seed, irregular, 1])
     image = draw_lesion(seed, size, irregular=irregular).astype(float)
     pigmented = 1 - image.mean(axis=2, keepdims=True) / image.mean(axis=2).max()
-    # Each octave weaker than the one before, as in natural pictures.
+    # Each octave is weaker than the one before, as in natural images.
     grain = np.sum([_blotches(rng, size, 12 * 2**n) / 1.5**n for n in range(5)], axis=0)
     network = np.abs(_blotches(rng, size, 40)) + np.abs(_blotches(rng, size, 55))
     image *= 1 + 0.05 * grain[..., None] - 0.5 * pigmented * (0.6 - network[..., None])

@@ -1,8 +1,8 @@
-"""Files and folders that are there whole or not at all: written beside their place, then renamed.
+"""Files and folders that appear complete or not at all: they are written beside, then renamed.
 
 `locked` states that the caller holds a lock, so that no other process writes there. The temporary
-name is then the same each time, and what a killed process left is removed. Without a lock the
-temporary name contains the number of the process.
+name is then always the same, and what a killed process left is removed. Without a lock the
+temporary name contains the process ID.
 """
 
 import os
@@ -20,11 +20,11 @@ _Path = TypeVar("_Path", bound=Path)
 
 @contextmanager
 def replacing(path: _Path, *, locked: bool = False, sync: bool = False) -> Iterator[_Path]:
-    """Yield a temporary path beside `path`, with its ending; it replaces `path` once written.
+    """Yield a temporary path beside `path`, with the same suffix, which replaces `path` at the end.
 
     Args:
         locked: see above.
-        sync: wait until the disk has the content, so that it outlives a power failure.
+        sync: wait until the content is on the disk, so that it survives a power failure.
     """
     partial = _name_partial(path, locked)
     try:
@@ -38,10 +38,10 @@ def replacing(path: _Path, *, locked: bool = False, sync: bool = False) -> Itera
 
 @contextmanager
 def filling(folder: Path, *, locked: bool = False, sync: bool = False) -> Iterator[Path]:
-    """Yield a new folder that takes the place of `folder` once filled.
+    """Yield a new folder, which becomes `folder` at the end.
 
     Args:
-        locked: see above. A `folder` that exists is replaced; without the lock that fails.
+        locked: see above. An existing `folder` is replaced; without the lock that is an error.
         sync: as for `replacing`, for each file in the folder.
     """
     partial = _name_partial(folder, locked)

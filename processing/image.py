@@ -1,7 +1,7 @@
 """Bytes of a photo -> upright RGB -> centre crop -> (S, S, 3) uint8.
 
-The only decode and the only resize of the project: the TFRecord builder stores what `cut_square`
-gives, the trainer and the web app decode it, so a model is served the pixels it was trained on.
+This is the only code that decodes and resizes photos. The TFRecord builder stores the result of
+`cut_square`, and the trainer and the web app decode it: a model sees the same pixels in both.
 """
 
 import io
@@ -64,11 +64,11 @@ _READ_BRANDS = (b"WEBP", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b
 
 
 def _(text: str) -> str:
-    """Mark a text that is shown to people, so that it gets translated."""
+    """Mark a text that is shown to people for translation."""
     return text
 
 
-# Kinds that people send by mistake, by their first bytes, so that the answer can name them.
+# Kinds that people send by mistake, by their first bytes, so that the message can name them.
 _OTHER_KINDS = (
     (b"GIF8", _("a GIF")),
     (b"II*\0", _("a TIFF")),
@@ -80,9 +80,9 @@ _OTHER_KINDS = (
 
 
 class ImageError(Exception):
-    """A fault of the image that was sent; its text is fit to show to the sender.
+    """The image cannot be used; the text can be shown to the sender.
 
-    `template` with `values` put in is the text: so it can be translated.
+    The text is `template` with `values` put in, so that it can be translated.
     """
 
     def __init__(self, template: str, **values: object) -> None:
@@ -91,11 +91,11 @@ class ImageError(Exception):
 
 
 class UnsupportedImageError(ImageError):
-    """Not an image of a kind that is read here."""
+    """Not an image of a supported kind."""
 
 
 class AnimatedImageError(UnsupportedImageError):
-    """An image of several frames: which one to judge is not ours to guess."""
+    """An image of several frames, of which the one to judge is not known."""
 
 
 class BrokenImageError(ImageError):
@@ -135,9 +135,9 @@ def read_square(
 ) -> Square:
     """Cut as `cut_square` does, and decode what a TFRecord would hold.
 
-    Serving pays 0.6 ms for the way through JPEG, and sees the very pixels that training saw.
-    Without it, the probabilities of 390 ISIC photos moved by 0.01 in the median and 0.24 at most,
-    and 12 of them across the threshold.
+    Encoding and decoding the JPEG takes 0.6 ms, and serving sees exactly the pixels of training.
+    Without it, the probabilities of 390 ISIC photos changed by 0.01 in the median and by 0.24 at
+    most, and 12 of them crossed the threshold.
 
     Raises:
         ImageError, ValueError: as `cut_square`.
@@ -159,7 +159,7 @@ def cut_square(
         pixel_path: one of `PIXEL_PATHS`, how the photo is decoded and resized.
 
     Raises:
-        ImageError: the file cannot be used; the text says why and what to do.
+        ImageError: the file cannot be used; the text gives the reason and the remedy.
         ValueError: `size`, `crop_fraction` or `pixel_path` out of range.
     """
     return cut_squares(data, [Framing(size, crop_fraction, pixel_path)])[0][0]
@@ -192,14 +192,14 @@ def cut_squares(data: bytes, framings: Sequence[Framing]) -> tuple[list[Cut], Im
                 photos[image.size] = _to_rgb(image), orientation
             photo, orientation = photos[image.size]
             square = _resize_centre(photo, framing)
-        # The decoders are fed hostile bytes and raise whatever they trip over: OSError,
+        # The decoders get hostile bytes and raise all kinds of errors: OSError,
         # SyntaxError, struct.error, zlib.error, RuntimeError. Each means that the file is damaged.
         except Exception as error:
             text = _("The image is damaged or incomplete. Send the original again.")
             raise BrokenImageError(text) from error
-        # The centre stays the centre when the photo turns, and the square is small.
+        # Turned after the cut: the centre stays the centre, and the square is small.
         jpeg = io.BytesIO()
-        # Pillow would carry the photo's comment over, and with it what someone wrote of a patient.
+        # Pillow would copy the photo's comment, which may name a patient.
         _turn(square, orientation).save(
             jpeg, "JPEG", quality=JPEG_QUALITY, subsampling="4:4:4", comment=b""
         )
@@ -220,7 +220,7 @@ def _require_valid(framing: Framing) -> None:
 
 
 def _choose_scale(image: Image.Image, framing: Framing) -> None:
-    """Have a JPEG decoded no larger than the cut needs."""
+    """Set a JPEG to be decoded no larger than the cut needs."""
     needed = _PATHS[framing.pixel_path].oversampling * framing.size
     scale = framing.crop_fraction * min(image.size) / needed
     if scale >= 2:  # a no-op for all but JPEG
@@ -232,7 +232,7 @@ def _turn(image: Image.Image, orientation: int | None) -> Image.Image:
 
 
 def _open(data: bytes) -> Image.Image:
-    """Read the header alone, and refuse what must not be decoded."""
+    """Read only the header, and refuse what must not be decoded."""
     if not data:
         raise BrokenImageError(_("The file is empty. Choose the photo again."))
     try:
@@ -246,7 +246,7 @@ def _open(data: bytes) -> Image.Image:
             _("The image has more than %(megapixels)d megapixels. Send a smaller copy."),
             megapixels=max_pixels // 1_000_000,
         )
-    # HEIC and JPEG (MPO) files of several pictures name a primary one; animations do not.
+    # HEIC and JPEG (MPO) files with several pictures name a primary one; animations do not.
     if image.format in ("PNG", "WEBP") and getattr(image, "is_animated", False):
         raise AnimatedImageError(_("The image is animated. Send a single still photo."))
     return image
@@ -270,7 +270,7 @@ def _explain_unreadable(data: bytes) -> ImageError:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB; what is transparent becomes white."""
+    """Convert to 8-bit RGB; transparent pixels become white."""
     if image.mode == "I;16":
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.has_transparency_data:

@@ -1,1 +1,1 @@
-"""Where bundles live: an S3 bucket or a folder. Writes nothing but whole versions."""
+"""Stores of bundles, in an S3 bucket or a folder. Only complete versions are written."""

@@ -1,10 +1,10 @@
-"""Where bundles live: an S3 bucket or a folder.
+"""A store of bundles, in an S3 bucket or a folder.
 
 <root>/bundles/<version>/...   never changed once its manifest is there
-<root>/current.json            the version in force and those before it
+<root>/current.json            the pointer: the current version and those before it
 
-The files are stored first, then the manifest, then the pointer moves, if nobody else moved it
-meanwhile: who follows the pointer finds a whole bundle at any time.
+The files are stored first, then the manifest. Then the pointer moves, unless someone else has moved
+it meanwhile. So whoever follows the pointer finds a complete bundle at any time.
 """
 
 import hashlib
@@ -31,67 +31,67 @@ from processing.bundle import (
 POINTER = "current.json"
 ROLLBACK_DEPTH = 20
 LOCK_TIMEOUT_SECONDS = 600
-NOT_WHOLE = "This version is not whole: roll back, or delete its folder and publish it again."
+INCOMPLETE = "This version is incomplete: roll back, or delete its folder and publish it again."
 
 Progress = Callable[[int], object]
 
 
 class StoreError(Exception):
-    """A store that cannot be read or written; the text says what is wrong and what to do."""
+    """A store that cannot be read or written; the text gives the cause and the remedy."""
 
 
 class Published(BaseModel, frozen=True):
-    """A version in a store; the manifest's hash vouches for it, and the manifest for the files."""
+    """A version in a store, with the hash of its manifest, which has the hashes of the files."""
 
     version: Sha256
     manifest_sha256: Sha256
-    note: str = ""  # what its publisher wants remembered
+    note: str = ""  # the publisher's remark
 
 
 class Pointer(Published, frozen=True):
-    """What `current.json` says: the version in force, and those before it, the newest last."""
+    """`current.json`: the current version, and those before it, the newest last."""
 
     previous: tuple[Published, ...] = ()
 
     @property
     def history(self) -> tuple[Published, ...]:
-        """The versions that were in force, and last the one that is."""
+        """The earlier versions, and last the current one."""
         return (*self.previous, Published(**self.model_dump(exclude={"previous"})))
 
 
 class Store(ABC):
-    """Bundles under one root: the algorithm, but not how bytes get there and back."""
+    """Bundles under one root: the algorithm, without the transfer of bytes."""
 
     def __init__(self, uri: str):
         self.uri = uri
 
     @abstractmethod
     def list_versions(self) -> list[str]:
-        """The versions that have a manifest, in the order in which they were stored."""
+        """List the versions that have a manifest, in the order in which they were stored."""
 
     @abstractmethod
     def open_version(self, published: Published, cache: Path) -> Bundle:
-        """Verify a version, and have it in `cache` unless it lies on this machine's disk already.
+        """Verify a version, downloaded to `cache` unless it is already on this machine's disk.
 
         Raises:
-            StoreError: the version is not whole, or the store cannot be read.
-            BundleError: its manifest is of another format.
+            StoreError: the version is incomplete, or the store cannot be read.
+            BundleError: its manifest has another format.
         """
 
     @abstractmethod
     def _read(self, key: str) -> tuple[bytes, str] | None:
-        """Content and tag of an object, or None if there is none."""
+        """Return the content and the tag of an object, or None if it does not exist."""
 
     @abstractmethod
     def _write(self, key: str, content: bytes, tag: str | None) -> bool:
-        """Write an object if it still has `tag` (None: if there is none), else return False."""
+        """Write an object if it still has `tag` (None: does not exist yet), else return False."""
 
     @abstractmethod
     def _add(self, bundle: Bundle, progress: Progress | None) -> None:
         """Store the files, then the manifest."""
 
     def read_pointer(self) -> Pointer:
-        """The version in force, and those before it.
+        """Read the current version, and those before it.
 
         Raises:
             StoreError: nothing was published, or the pointer cannot be read.
@@ -105,11 +105,11 @@ class Store(ABC):
         return pointer
 
     def read_manifest(self, version: str) -> Manifest:
-        """The manifest of a version.
+        """Read the manifest of a version.
 
         Raises:
             StoreError: it is missing, or the store cannot be read.
-            BundleError: it is of another format.
+            BundleError: it has another format.
         """
         return self._read_manifest(version)[0]
 
@@ -120,16 +120,21 @@ class Store(ABC):
         note: str = "",
         check: Callable[[Manifest], object] | None = None,
     ) -> str:
-        """Store the bundle in folder `path`, put it in force, and return its version.
+        """Store the bundle in folder `path`, make it the current version, and return its version.
 
-        A version that is there already is verified, and never written again. `progress` is called
-        from any thread with the number of bytes just stored, of all that the manifest lists.
-        `note` is kept with the version. `check` is called with the manifest of another version
-        that is in force, before anything is stored; it may raise, and who replaces that version
-        meanwhile is not overwritten unseen.
+        A version that is already there is verified, and never written again.
+
+        Args:
+            path: the bundle's folder.
+            progress: called from any thread with the number of bytes just stored, of the files that
+                the manifest lists.
+            note: kept with the version.
+            check: called with the manifest of the current version, if it is another one, before
+                anything is stored; it may raise. If the current version changes after that, the
+                publication fails.
 
         Raises:
-            BundleError: the bundle is not whole.
+            BundleError: the bundle is incomplete.
             StoreError: someone else published meanwhile, or the store cannot be written.
         """
         bundle = read_bundle(path)
@@ -146,10 +151,10 @@ class Store(ABC):
         return published.version
 
     def rollback(self) -> str:
-        """Put the version before the one in force back in force, and return it.
+        """Make the version before the current one current again, and return it.
 
         Raises:
-            StoreError: there is none, it is not whole, or someone else published meanwhile.
+            StoreError: there is none, it is incomplete, or someone else published meanwhile.
         """
         pointer, tag = self._read_pointer()
         if pointer is None or not pointer.previous:
@@ -177,28 +182,28 @@ class Store(ABC):
         pointer = Pointer(**history[-1].model_dump(), previous=previous)
         if self._write(POINTER, pointer.model_dump_json(indent=2).encode(), tag):
             return
-        # A write whose answer got lost is sent again, and then meets its own result.
+        # A write whose response was lost is repeated, and then finds its own result.
         if self._read_pointer()[0] != pointer:
             raise StoreError(
-                f"Someone else published to {self.uri} meanwhile, and theirs stays in force. "
-                f"Look at it, and repeat the command if {pointer.version} is to replace it."
+                f"Someone else published to {self.uri} meanwhile, and that version stays current. "
+                f"Repeat the command if {pointer.version} is to replace it."
             )
 
     def _read_manifest(self, version: str) -> tuple[Manifest, bytes]:
         key = bundle_key(version, MANIFEST)
         found = self._read(key)
         if found is None:
-            raise StoreError(f"{self.uri}/{key} is missing. {NOT_WHOLE}")
+            raise StoreError(f"{self.uri}/{key} is missing. {INCOMPLETE}")
         return parse_manifest(found[0], f"{self.uri}/{key}"), found[0]
 
     def _find(self, bundle: Bundle, note: str) -> Published:
         manifest, content = self._read_manifest(bundle.manifest.version)
-        # Exporting a model twice gives two manifests that differ in the time alone.
+        # Two exports of one model give manifests that differ only in their time.
         if manifest != bundle.manifest.model_copy(update={"created": manifest.created}):
             raise StoreError(
-                f"{self.uri}/{bundle_key(manifest.version, MANIFEST)} says other things of the "
-                "same files, and what is published "
-                "never changes. Say it in the model card too, and export the bundle again."
+                f"{self.uri}/{bundle_key(manifest.version, MANIFEST)} says something else of the "
+                "same files, and what is published never changes. Put the change into the model "
+                "card, too, and export the bundle again."
             )
         return Published(version=manifest.version, manifest_sha256=sha256_of(content), note=note)
 
@@ -208,35 +213,35 @@ class Store(ABC):
 
 
 def bundle_key(version: str, *name: str) -> str:
-    """The key of a version, or of one file of it, below a store's root."""
+    """Return the key of a version, or of one of its files, below the root of a store."""
     return "/".join(("bundles", version, *name))
 
 
 def verify_version(published: Published, folder: Path, where: str) -> Bundle:
-    """Compare every byte in `folder` with what was published; faults are told of `where`.
+    """Compare every byte in `folder` with what was published; `where` is named in errors.
 
     Raises:
-        StoreError: something is missing or damaged.
-        BundleError: the manifest is of another format.
+        StoreError: a file is missing or damaged.
+        BundleError: the manifest has another format.
     """
     try:
         content = (folder / MANIFEST).read_bytes()
     except OSError as error:
-        raise StoreError(f"{where}/{MANIFEST} cannot be read. {NOT_WHOLE}") from error
+        raise StoreError(f"{where}/{MANIFEST} cannot be read. {INCOMPLETE}") from error
     if sha256_of(content) != published.manifest_sha256:
-        raise StoreError(f"{where}/{MANIFEST} is not the one that was published. {NOT_WHOLE}")
+        raise StoreError(f"{where}/{MANIFEST} is not the one that was published. {INCOMPLETE}")
     manifest = parse_manifest(content, f"{where}/{MANIFEST}")
     for name, entry in manifest.files.items():
         try:
             verify_file(folder / name, entry)
         except BundleError as error:
-            raise StoreError(f"{where}/{name} is missing or damaged. {NOT_WHOLE}") from error
+            raise StoreError(f"{where}/{name} is missing or damaged. {INCOMPLETE}") from error
     return Bundle(folder, manifest)
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of `folder`, which is made if need be."""
+    """Hold a lock on `folder`, which is created if necessary."""
     with disk_faults_explained():
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock", timeout=LOCK_TIMEOUT_SECONDS):
@@ -245,15 +250,15 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def disk_faults_explained() -> Iterator[None]:
-    """Turn what the disk refuses into a StoreError."""
+    """Turn errors of the disk into a StoreError."""
     try:
         yield
     except OSError as error:  # the lock's timeout is one too
         raise StoreError(
-            f"{error}. Check the rights, the free space, and that no other process hangs."
+            f"{error}. Check the permissions, the free space, and that no other process hangs."
         ) from error
 
 
 def sha256_of(content: bytes) -> str:
-    """In hexadecimal."""
+    """Return the SHA-256 in hexadecimal."""
     return hashlib.sha256(content).hexdigest()

@@ -36,7 +36,7 @@ class FolderStore(Store):
         return [path.parent.name for path in manifests]
 
     def open_version(self, published: Published, cache: Path) -> Bundle:
-        """Verify the version where it lies; `cache` stays as it is."""
+        """Verify the version in its place, without the use of `cache`."""
         folder = self._root / bundle_key(published.version)
         return verify_version(published, folder, where=str(folder))
 
@@ -58,7 +58,7 @@ class FolderStore(Store):
     def _add(self, bundle: Bundle, progress: Progress | None) -> None:
         folder = self._root / bundle_key(bundle.manifest.version)
         with locked(self._root):
-            if folder.exists():  # another publisher was first; `publish` looks at what is there
+            if folder.exists():  # another publisher was first; `publish` verifies the result
                 return
             folder.parent.mkdir(exist_ok=True)
             with filling(folder, locked=True, sync=True) as partial:

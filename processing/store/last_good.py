@@ -1,4 +1,4 @@
-"""The bundle that was in service last, kept in the cache for the day when its store is away."""
+"""The last bundle in service, kept in the cache for a start while its store cannot be read."""
 
 import re
 import shutil
@@ -14,10 +14,10 @@ _NOTES = "last-good-*.json"
 
 
 def remember(uri: str, bundle: Bundle, cache: Path) -> None:
-    """Note in `cache` that this bundle of `uri` was good, and remove those that no note names.
+    """Note in `cache` that this bundle of `uri` is good, and remove bundles that no note names.
 
     Raises:
-        StoreError: the disk refuses it.
+        StoreError: the cache cannot be written.
     """
     published = Published(
         version=bundle.manifest.version,
@@ -33,16 +33,16 @@ def remember(uri: str, bundle: Bundle, cache: Path) -> None:
 
 
 def recall(uri: str, cache: Path) -> Bundle:
-    """The bundle that `remember` noted last for `uri`, from `cache` alone.
+    """Read the bundle that `remember` noted last for `uri`, from `cache` alone.
 
     Raises:
         StoreError: there is none, or it is damaged.
-        BundleError: it is of another format.
+        BundleError: it has another format.
     """
     try:
         published = Published.model_validate_json(_note_of(uri, cache).read_bytes())
     except (OSError, ValidationError) as error:
-        raise StoreError(f"{cache} holds no model of {uri}.") from error
+        raise StoreError(f"{cache} has no model of {uri}.") from error
     folder = cache / published.version
     return verify_version(published, folder, str(folder))
 

@@ -1,4 +1,4 @@
-"""Find the store or bundle that an address names."""
+"""Open the store or the bundle at an address."""
 
 import re
 from pathlib import Path
@@ -9,13 +9,13 @@ from processing.store.folder import FolderStore
 
 
 def fetch_bundle(uri: str, cache: Path) -> Bundle:
-    """The verified bundle at `uri`: a bundle's folder, a store's folder, or s3://BUCKET/PREFIX.
+    """Verify and return the bundle at `uri`: the folder of a bundle or store, or s3://BUCKET/PREFIX.
 
-    What comes from S3 lies in folder `cache`; processes that start at once download once.
+    Downloads from S3 are kept in folder `cache`; of several processes only one downloads.
 
     Raises:
-        StoreError: the store cannot be read, or what it has in force is not whole.
-        BundleError: the bundle in the folder is not whole.
+        StoreError: the store cannot be read, or its current version is incomplete.
+        BundleError: the bundle in the folder is incomplete.
     """
     with disk_faults_explained():
         is_bundle = (Path(uri) / MANIFEST).is_file()
@@ -26,7 +26,7 @@ def fetch_bundle(uri: str, cache: Path) -> Bundle:
 
 
 def find_version(uri: str) -> str:
-    """The version in force at `uri`, without its files.
+    """Read the current version at `uri`, without its files.
 
     Raises:
         StoreError, BundleError: as `fetch_bundle`.
@@ -39,7 +39,7 @@ def find_version(uri: str) -> str:
 
 
 def open_store(uri: str) -> "Store":
-    """The store at s3://BUCKET/PREFIX or in a folder.
+    """Open the store at s3://BUCKET/PREFIX or in a folder.
 
     Raises:
         StoreError: `uri` is neither, the folder does not exist, or AWS's settings are wrong.
@@ -48,8 +48,8 @@ def open_store(uri: str) -> "Store":
         return FolderStore(uri)
     match = re.fullmatch(r"s3://([^/]+)/*(.*?)/*", uri)
     if match is None:
-        raise StoreError(f"{uri} is no store. Give s3://BUCKET/PREFIX or a folder.")
-    # Here, as boto3 costs 85 ms and 16 MB that an app with its model on disk need not pay.
+        raise StoreError(f"{uri} is not a store. Give s3://BUCKET/PREFIX or a folder.")
+    # Imported here: boto3 takes 85 ms and 16 MB, which an app with its model on disk saves.
     from processing.store.s3 import S3Store
 
     return S3Store(uri.rstrip("/"), bucket=match[1], prefix=match[2])

@@ -1,4 +1,4 @@
-"""A store in an S3 bucket, Amazon's or another's. Imported by `open_store` alone, when needed."""
+"""A store in an S3 bucket, at Amazon or elsewhere. `open_store` imports it when needed."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from processing.bundle import FILES, MANIFEST, Bundle
 from processing.files import filling
 from processing.store.base import (
-    NOT_WHOLE,
+    INCOMPLETE,
     Progress,
     Published,
     Store,
@@ -34,7 +34,7 @@ _KEYS_REFUSED = "refuses the keys. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS
 _NO_RIGHT = "is closed to these keys. Grant them s3:GetObject, s3:PutObject and s3:ListBucket."
 _FAULTS = {
     "NoSuchBucket": "is in a bucket that does not exist. Create it, or correct the address.",
-    "404": f"is missing. {NOT_WHOLE}",
+    "404": f"is missing. {INCOMPLETE}",
     "403": _NO_RIGHT,
     "AccessDenied": _NO_RIGHT,
     "InvalidAccessKeyId": _KEYS_REFUSED,
@@ -52,17 +52,17 @@ class S3Store(Store):
         super().__init__(uri)
         self._bucket = bucket
         self._prefix = prefix and f"{prefix}/"
-        # Few servers but Amazon's have a host name for each bucket.
+        # Only few servers besides Amazon's have a host name for each bucket.
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         config = Config(**CONFIG, s3={"addressing_style": "path"} if endpoint else None)
         try:
-            # boto3.client would keep the first keys that it saw for the life of the process.
+            # boto3.client would keep its first keys for the life of the process.
             self._client: Any = boto3.Session().client("s3", config=config)
         except (BotoCoreError, ValueError) as error:
             raise StoreError(f"{error}. Check the environment variables AWS_*.") from error
 
     def list_versions(self) -> list[str]:
-        """The versions that have a manifest, in the order in which they were stored."""
+        """List the versions that have a manifest, in the order in which they were stored."""
         with self._faults_explained("bundles"):
             paginator = self._client.get_paginator("list_objects_v2")
             pages = paginator.paginate(Bucket=self._bucket, Prefix=f"{self._prefix}bundles/")
@@ -72,7 +72,7 @@ class S3Store(Store):
         return [found["Key"].split("/")[-2] for found in manifests]
 
     def open_version(self, published: Published, cache: Path) -> Bundle:
-        """Have a verified copy in `cache`, downloaded by one process at a time."""
+        """Return a verified copy in `cache`; one process at a time downloads."""
         folder = cache / published.version
         where = f"{self.uri}/{bundle_key(published.version)}"
         with locked(cache):
@@ -88,7 +88,7 @@ class S3Store(Store):
 
     def _download(self, key: str, path: Path) -> None:
         with self._faults_explained(key):
-            # Unlike get_object, this goes on when the body stalls or breaks off.
+            # Unlike get_object, this resumes when the body stalls or is cut off.
             self._client.download_file(self._bucket, self._prefix + key, str(path))
 
     def _read(self, key: str) -> tuple[bytes, str] | None:
@@ -104,7 +104,7 @@ class S3Store(Store):
             try:
                 self._client.put_object(**where, **condition, Body=content)
             except ClientError as error:
-                # 412: it has another tag. 409: two wrote at once. 404: it was deleted meanwhile.
+                # 412: it has another tag. 409: two writes at once. 404: it was deleted meanwhile.
                 if error.response["ResponseMetadata"]["HTTPStatusCode"] in (404, 409, 412):
                     return False
                 raise
@@ -117,7 +117,7 @@ class S3Store(Store):
                 where = (self._bucket, self._prefix + key)
                 self._client.upload_fileobj(file, *where, Callback=progress)
         manifest = (bundle.path / MANIFEST).read_bytes()
-        # If another publisher of this version was first, their manifest stays.
+        # If another publisher of this version was faster, that manifest stays.
         self._write(bundle_key(bundle.manifest.version, MANIFEST), manifest, tag=None)
 
     @contextmanager

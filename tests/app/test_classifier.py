@@ -52,7 +52,7 @@ def test_a_model_that_answers_its_golden_images_otherwise_is_refused(
 ) -> None:
     images, probability = served.read_golden()
     other = make_bundle(files={"golden.npz": pack_golden(images, probability + 0.01)})
-    with pytest.raises(BundleError, match="golden images with a difference"):
+    with pytest.raises(BundleError, match="golden images differ by"):
         Classifier(other, threads=1)
 
 

@@ -295,7 +295,7 @@ def test_byte_flipped_in_the_store_is_noticed(
     content[len(content) // 2] ^= 1
     damage(uri, f"bundles/{version}/{name}", bytes(content))
 
-    with pytest.raises(StoreError, match=f"{name} is .*not whole: roll back"):
+    with pytest.raises(StoreError, match=f"{name} is .*incomplete: roll back"):
         fetch_bundle(uri, cache)
     assert list(cache.glob("[!.]*")) == list(cache.glob(".partial-*")) == []
 
@@ -307,7 +307,7 @@ def test_file_missing_in_the_store_is_reported(
     version = open_store(uri).publish(drawn_bundle().path)
     damage(uri, f"bundles/{version}/{name}", None)
 
-    with pytest.raises(StoreError, match=f"{name} (is missing|cannot be read).*not whole"):
+    with pytest.raises(StoreError, match=f"{name} (is missing|cannot be read).*incomplete"):
         fetch_bundle(uri, cache)
     assert list(cache.glob("[!.]*")) == list(cache.glob(".partial-*")) == []
 
@@ -356,7 +356,7 @@ def test_pointer_to_another_manifest_is_reported(
 
 @pytest.mark.parametrize("wrong", ["s3:", "s3:/x", "s3://", "s3:///x", "gs://bucket/x", "S3://b/x"])
 def test_address_of_another_form_is_refused(wrong: str, cache: Path) -> None:
-    with pytest.raises(StoreError, match="is no store. Give s3://BUCKET/PREFIX or a folder"):
+    with pytest.raises(StoreError, match="is not a store. Give s3://BUCKET/PREFIX or a folder"):
         fetch_bundle(wrong, cache)
 
 
@@ -392,7 +392,7 @@ def test_store_without_the_right_to_write_is_reported(
     store = open_store(str(open_folder / "store"))
     give_up_rights()
 
-    with pytest.raises(StoreError, match="Permission denied.*Check the rights"):
+    with pytest.raises(StoreError, match="Permission denied.*Check the permissions"):
         store.publish(open_folder / "bundle")
     assert list((open_folder / "store").iterdir()) == []
 
@@ -403,5 +403,5 @@ def test_store_without_the_right_to_read_is_reported(
     (open_folder / "store").mkdir(mode=0o000)
     give_up_rights()
 
-    with pytest.raises(StoreError, match="Permission denied.*Check the rights"):
+    with pytest.raises(StoreError, match="Permission denied.*Check the permissions"):
         fetch_bundle(str(open_folder / "store"), cache)

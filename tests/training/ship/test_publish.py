@@ -126,7 +126,7 @@ def spoil_golden(bundle: Bundle) -> bytes:
     ("file", "spoil", "message"),
     [
         (MODEL, lambda _: b"no graph", "is not a graph that can be served"),
-        (GOLDEN, spoil_golden, "answers its golden images with a difference of"),
+        (GOLDEN, spoil_golden, "the probabilities of the golden images differ by"),
     ],
 )
 def test_a_bundle_that_fails_its_golden_check_is_not_published(
