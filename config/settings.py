@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     def bind(self) -> str:
         """The address to listen on, as gunicorn expects it: HOST:PORT, IPv6 in brackets."""
         # Heroku sets PORT alone, and its router comes from outside of the dyno.
-        host = self.host or ("0.0.0.0" if self.port else "127.0.0.1")
+        host = self.host or ("0.0.0.0" if self.port else "127.0.0.1")  # nosec B104
         return f"{f'[{host}]' if ':' in host else host}:{self.port or 8000}"
 
     @field_validator("host")
