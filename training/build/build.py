@@ -121,7 +121,7 @@ def build_folders(
     dropped = pd.concat([dropped, dropped_by_pixels])
     warnings += warn(_list_faults(cases, dropped), strict)
     _log.info("Dividing %d images into %d shards", len(cases), common.shards)
-    cases["shard"] = assign_shards(cases, common.shards, common.seed)
+    cases["shard"] = assign_shards(cases, common.shards, common.seed, common.extra_sources)
     require_whole_groups(cases, out)
 
     builds = {}

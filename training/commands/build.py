@@ -80,6 +80,13 @@ _PRESETS = {"224": (224, 0.6), "384": (384, 0.5)}  # size and crop of the predec
     help="Data folder, such as a test set, whose patients, lesions and pictures are left out.",
 )
 @click.option(
+    "--extra",
+    "extra_sources",
+    metavar="SOURCE",
+    multiple=True,
+    help="Source to train on but never to score; repeatable.",
+)
+@click.option(
     "--shards",
     type=click.IntRange(2),
     default=15,
@@ -131,7 +138,7 @@ def build(**options: Any) -> None:
     )
     from training.build.sources import read_sources
     from training.data.vocabulary import TARGETS
-    from training.errors import warn
+    from training.errors import TrainingError, warn
 
     isic2020 = [*options["isic2020"], *options["isic2020_csv"]]
     listing = read_sources(
@@ -143,6 +150,9 @@ def build(**options: Any) -> None:
         kaggle=options["tfrecords"],
         with_images=not (options["isic2019_csv"] or options["isic2020_csv"]),
     )
+    sources = sorted(set(listing.cases["source"]))
+    if absent := sorted(set(options["extra_sources"]) - set(sources)):
+        raise TrainingError(f"--extra {absent[0]}: the sources are {', '.join(sources)}.")
     duplicates = read_duplicates([*options["duplicates"], *find_duplicates(isic2020)])
     if options["plan"]:
         dropped = drop_by_metadata(
@@ -165,6 +175,7 @@ def build(**options: Any) -> None:
             seed=options["seed"],
             target=_name_target(options),
             per_patient_site=options["per_patient_site"],
+            extra_sources=tuple(sorted(options["extra_sources"])),
             apart_from=tuple(data.build.cases_sha256 for data in apart),
         )
         for size, crop in _list_squares(options)

@@ -52,6 +52,7 @@ class BuildSettings(StrictModel):
     target: str = "melanoma"  # one of TARGETS
     per_patient_site: Annotated[int, Field(ge=1)] | None = None
     apart_from: tuple[str, ...] = ()  # cases_sha256 of the data folders to stay apart from
+    extra_sources: tuple[str, ...] = ()  # trained on, but never scored
 
 
 class Begun(StrictModel):
@@ -87,6 +88,11 @@ class Data(NamedTuple):
     folder: epath.Path
     build: Build
     cases: pd.DataFrame  # sorted by name
+
+    @property
+    def scored(self) -> pd.DataFrame:
+        """The cases that may be scored: those of the extra sources are trained on only."""
+        return self.cases[~self.cases["source"].isin(self.build.settings.extra_sources)]
 
     def shards(self, numbers: Iterable[int] | None = None) -> list[epath.Path]:
         """Return the paths of the shards `numbers`, or of all shards."""

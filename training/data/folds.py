@@ -1,6 +1,7 @@
 """Assign images to shards so that no patient or lesion is in two; a fold is a set of shards."""
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,16 +15,23 @@ from training.errors import TrainingError
 _GROUP_SIZES = (1, 4, 19)
 
 
-def assign_shards(cases: pd.DataFrame, shards: int, seed: int) -> NDArray[np.int64]:
+def assign_shards(
+    cases: pd.DataFrame, shards: int, seed: int, extra_sources: Sequence[str] = ()
+) -> NDArray[np.int64]:
     """Assign each case to a shard, 0..shards-1; a `group` is never in two.
 
-    Stratified by `target` and by the number of images in the group.
+    Stratified by `target`, `modality`, the number of images in the group, and whether the source
+    is an extra one.
+
+    Args:
+        extra_sources: those that are never scored, so that a shard cannot do with theirs alone.
 
     Raises:
-        TrainingError: there are fewer positive or negative groups than shards.
+        TrainingError: there are fewer positive or negative groups to score than shards.
     """
+    extra = cases["source"].isin(extra_sources)
     for target, name in ((1, "positive"), (0, "negative")):
-        groups = cases.loc[cases["target"] == target, "group"].nunique()
+        groups = cases.loc[(cases["target"] == target) & ~extra, "group"].nunique()
         if groups < shards:
             raise TrainingError(
                 f"{shards} shards need at least as many {name} lesions or patients; there are "
@@ -33,6 +41,7 @@ def assign_shards(cases: pd.DataFrame, shards: int, seed: int) -> NDArray[np.int
     modality, _ = pd.factorize(cases["modality"], sort=True)
     strata = 2 * np.searchsorted(_GROUP_SIZES, images) + cases["target"]
     strata += 2 * (len(_GROUP_SIZES) + 1) * modality
+    strata += 2 * (len(_GROUP_SIZES) + 1) * (modality.max() + 1) * extra
     splitter = StratifiedGroupKFold(shards, shuffle=True, random_state=seed)
     assigned = np.empty(len(cases), np.int64)
     with warnings.catch_warnings():

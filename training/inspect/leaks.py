@@ -79,7 +79,8 @@ def audit_data(data: Data, tests: Sequence[Data], folds: int = 5) -> Report:
                 Check(f"In {each.folder}", f"records unlike {CASES}", len(each.cases), differing)
             )
     try:
-        return Report(checks, measure_shortcuts(cases, folds), "")
+        scored = cases[cases["image_name"].isin(data.scored["image_name"])]
+        return Report(checks, measure_shortcuts(scored, folds), "")
     except TrainingError as error:
         return Report(checks, [], str(error))
 

@@ -43,6 +43,7 @@ def split_folds(settings: TrainSettings, data: Data) -> dict[int, Split]:
                 f"{', '.join(sorted(set(cases['source'])))}."
             )
     cases = cases[~cases["source"].isin(settings.omitted_sources)]
+    extra = {*settings.extra_sources, *data.build.settings.extra_sources}
     shards = len(data.shards())
     splits = {}
     for fold in range(settings.folds):
@@ -50,7 +51,7 @@ def split_folds(settings: TrainSettings, data: Data) -> dict[int, Split]:
         split = Split(
             fold,
             cases[~held_out],
-            cases[held_out & ~cases["source"].isin(settings.extra_sources)],
+            cases[held_out & ~cases["source"].isin(extra)],
         )
         _require_both_classes(split)
         splits[fold] = split

@@ -71,6 +71,15 @@ def test_a_fault_of_the_input_is_one_line_without_a_traceback(
     assert done.stderr.splitlines()[-1].startswith("Error: ")
 
 
+def test_an_extra_source_that_is_not_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / "drawn.csv").write_text("image,target\ndrawn,1\n")
+    Image.new("RGB", (64, 64)).save(tmp_path / "drawn.jpg")
+    command = ["--csv", str(tmp_path / "drawn.csv"), "--extra", "archive", "--plan"]
+    result = CliRunner().invoke(main, ["build", *command])
+    assert isinstance(result.exception, TrainingError)
+    assert str(result.exception) == "--extra archive: the sources are drawn."
+
+
 def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["build", "--isic2020", str(tmp_path), "--plan"])
     assert isinstance(result.exception, TrainingError)

@@ -10,7 +10,9 @@ def make_cases(groups: int, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     group = np.repeat(np.arange(groups), rng.integers(1, 6, groups))
     target = (group % 4 == 0).astype(int)
-    return pd.DataFrame({"group": group.astype(str), "target": target, "modality": ""})
+    return pd.DataFrame(
+        {"group": group.astype(str), "target": target, "modality": "", "source": "a"}
+    )
 
 
 def test_no_group_is_in_two_shards() -> None:
@@ -38,6 +40,17 @@ def test_one_modality_splits_as_none_does() -> None:
     cases = make_cases(200)
     split = assign_shards(cases, 5, seed=0)
     assert (assign_shards(cases.assign(modality="dermoscopic"), 5, seed=0) == split).all()
+
+
+def test_each_shard_has_both_classes_beside_the_extra_sources() -> None:
+    cases = make_cases(400)
+    cases["source"] = np.where(cases["group"].astype(int) < 300, "extra", "scored")
+    cases["shard"] = assign_shards(cases, 5, 0, ["extra"])
+    scored = cases[cases["source"] == "scored"].groupby("shard")["target"]
+    assert scored.size().max() - scored.size().min() <= 8
+    assert (scored.nunique() == 2).all()
+    with pytest.raises(TrainingError, match="30 shards need at least as many positive lesions"):
+        assign_shards(cases, 30, 0, ["extra"])
 
 
 def test_the_seed_decides_the_split() -> None:

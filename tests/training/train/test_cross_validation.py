@@ -224,6 +224,19 @@ def test_sources_are_only_trained_on_or_left_out_as_they_are_told(
         assert not set(split.training["group"]) & set(split.scored["group"])
 
 
+def test_sources_that_the_build_calls_extra_are_not_scored_either(
+    train_settings: TrainSettings, read: Data
+) -> None:
+    cases = read.cases.assign(source=np.resize(["ours", "extra"], len(read.cases)))
+    settings = read.build.settings.model_copy(update={"extra_sources": ("extra",)})
+    build = read.build.model_copy(update={"settings": settings})
+    data = read._replace(cases=cases, build=build)
+    assert set(data.scored["source"]) == {"ours"}
+    for split in split_folds(train_settings, data).values():
+        assert set(split.training["source"]) == {"ours", "extra"}
+        assert set(split.scored["source"]) == {"ours"}
+
+
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
     [
