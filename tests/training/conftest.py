@@ -8,7 +8,7 @@ from processing.bundle import Bundle
 from tests.training.archives import SETTINGS, build_isic2019, write_isic2019
 from tests.training.disks import small_disk as small_disk
 from training.data.folder import Data, read_data
-from training.evaluate.evaluation import Evaluated
+from training.evaluate.evaluation import Evaluated, evaluate_run
 from training.recipe import Schedule, TrainSettings
 from training.ship.export import export
 from training.train.cross_validation import cross_validate
@@ -78,17 +78,10 @@ def test_set(tmp_path_factory: pytest.TempPathFactory) -> epath.Path:
 
 
 @pytest.fixture(scope="session")
-def exported(
-    whole_run: Path, test_set: epath.Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Bundle, Evaluated]:
-    return export(whole_run, [test_set], tmp_path_factory.mktemp("bundles") / "tiny")
+def evaluated(whole_run: Path, test_set: epath.Path) -> Evaluated:
+    return evaluate_run(whole_run, [test_set])
 
 
 @pytest.fixture(scope="session")
-def bundle(exported: tuple[Bundle, Evaluated]) -> Bundle:
-    return exported[0]
-
-
-@pytest.fixture(scope="session")
-def evaluated(exported: tuple[Bundle, Evaluated]) -> Evaluated:
-    return exported[1]
+def bundle(evaluated: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return export(evaluated, tmp_path_factory.mktemp("bundles") / "tiny")

@@ -26,10 +26,14 @@ def export(
     report: Path | None,
 ) -> None:
     """Turn a run into a model bundle, with all that evaluate measures."""
+    from processing.bundle import refuse_existing
+    from training.evaluate.evaluation import evaluate_run
     from training.evaluate.report import INDEX, write_evaluation
     from training.ship.export import export
 
-    bundle, evaluated = export(run, test, out, precision, views)
+    refuse_existing(out)  # before an hour of work
+    evaluated = evaluate_run(run, test, precision, views)
+    bundle = export(evaluated, out)
     print_figures(evaluated.evaluation)
     if report:
         write_evaluation(evaluated, report)

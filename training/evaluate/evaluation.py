@@ -1,4 +1,4 @@
-"""`python -m training evaluate`: all that is said of how good a run is as it is served."""
+"""How good a run is as it is served: out of fold, on test sets, and on photos of no lesion."""
 
 import io
 import logging
@@ -20,7 +20,7 @@ from training.evaluate.nonlesions import list_nonlesions
 from training.metrics.intervals import DeLong, Difference, auc, auc_difference, delong, proportion
 from training.serving.calibration import IN_FORCE, CalibrationCheck, compare_calibrations
 from training.serving.graph import Precision, run_litert
-from training.serving.served import Served, predict_test, read_tests, read_whole_run, serve_run
+from training.serving.served import Served, predict_test, read_finished_run, read_tests, serve_run
 from training.strict import StrictModel
 
 _log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ OUT_OF_FOLD = "out-of-fold"
 REDUCED_TOLERANCE = 0.002  # of AUC, that a reduced precision may cost on any set
 
 
-class Refused(StrictModel):
+class NonlesionCheck(StrictModel):
     """Of pictures that are no lesions, the part that is refused."""
 
     kind: str
@@ -45,7 +45,7 @@ class PrecisionCheck(StrictModel):
     served: float
 
 
-class Against(StrictModel):
+class AucDifference(StrictModel):
     """AUC less that of another run, on the same images."""
 
     dataset: str
@@ -68,10 +68,10 @@ class Evaluation(StrictModel):
     operating_point: str  # the one in force
     calibrations: tuple[CalibrationCheck, ...]
     judgements: tuple[Judgement, ...]
-    nonlesions: tuple[Refused, ...]
+    nonlesions: tuple[NonlesionCheck, ...]
     precision_checks: tuple[PrecisionCheck, ...]
     other_run: str | None
-    against: tuple[Against, ...]
+    against: tuple[AucDifference, ...]
 
 
 class Evaluated(NamedTuple):
@@ -100,31 +100,26 @@ def evaluate_run(
         TrainingError: the run is not whole, a test set is not apart, or a reduced precision costs
             more than `REDUCED_TOLERANCE` of AUC.
     """
-    settings, data = read_whole_run(run)
-    read = read_tests(tests, data)
-    rival = against and (against, *read_whole_run(against))
-    if rival:
-        read_tests(tests, rival[2])
-    served = serve_run(run, settings, data, precision, views)
-    predictions = {OUT_OF_FOLD: served.oof}
-    for test in read:
-        _log.info("Test set %s", test.folder)
-        predictions[name_test(test)] = predict_test(served, test)
+    finished = read_finished_run(run)
+    read = read_tests(tests, finished.data)
+    other_run = read_finished_run(against) if against else None
+    if other_run:
+        read_tests(tests, other_run.data)
+    served = serve_run(finished, precision, views)
+    predictions = _predict_all(served, read)
     checks = check_precision(served, read, predictions) if precision != "float32" else ()
-    other = {}
-    if rival:
+    others = {}
+    if other_run:
         _log.info("The run to compare with, %s", against)
-        theirs = serve_run(*rival, precision, views)
-        other = {OUT_OF_FOLD: theirs.oof}
-        other |= {name_test(test): predict_test(theirs, test) for test in read}
-    cases = {OUT_OF_FOLD: served.data.cases} | {name_test(test): test.cases for test in read}
+        others = _predict_all(serve_run(other_run, precision, views), read)
+    cases = {OUT_OF_FOLD: finished.data.cases} | {name_test(test): test.cases for test in read}
     _log.info("Measuring")
-    folds = settings.folds
+    settings = finished.settings
     evaluation = Evaluation(
         run=run.name,
         backbone=settings.backbone,
         size=settings.size,
-        folds=folds,
+        folds=settings.folds,
         precision=precision,
         views=views,
         keras_difference=served.keras_difference,
@@ -132,15 +127,24 @@ def evaluate_run(
         operating_point=IN_FORCE,
         calibrations=tuple(compare_calibrations(served.oof)),
         judgements=tuple(
-            judge(name, table, cases[name], served.points, IN_FORCE, folds)
+            judge(name, table, cases[name], served.points, IN_FORCE, settings.folds)
             for name, table in predictions.items()
         ),
-        nonlesions=tuple(_measure_refused(served)),
+        nonlesions=tuple(_measure_nonlesions(served)),
         precision_checks=checks,
         other_run=against.name if against else None,
-        against=tuple(_compare(name, predictions[name], table) for name, table in other.items()),
+        against=tuple(_compare(name, predictions[name], table) for name, table in others.items()),
     )
     return Evaluated(evaluation, served, read, predictions)
+
+
+def _predict_all(served: Served, tests: Sequence[Data]) -> dict[str, pd.DataFrame]:
+    """Gather predictions by the name of their images: out of fold, and of each test set."""
+    predictions = {OUT_OF_FOLD: served.oof}
+    for test in tests:
+        _log.info("Test set %s", test.folder)
+        predictions[name_test(test)] = predict_test(served, test)
+    return predictions
 
 
 def name_test(test: Data) -> str:
@@ -175,7 +179,7 @@ def check_precision(
     return tuple(checks)
 
 
-def _compare(name: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> Against:
+def _compare(name: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> AucDifference:
     both = ours.merge(theirs, on="image_name", suffixes=("", "_other"))
     same = len(both) == len(ours) == len(theirs) and (both["target"] == both["target_other"]).all()
     if not same:
@@ -184,7 +188,7 @@ def _compare(name: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> Against:
             f"({len(ours)} and {len(theirs)}, {len(both)} in both). Compare runs on one data set."
         )
     target, a, b = both["target"], both["logit"], both["logit_other"]
-    return Against(
+    return AucDifference(
         dataset=name,
         other=auc(target, b, both["group"]).value,
         bootstrap=auc_difference(target, a, b, both["group"]),
@@ -192,9 +196,9 @@ def _compare(name: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> Against:
     )
 
 
-def _measure_refused(served: Served) -> list[Refused]:
+def _measure_nonlesions(served: Served) -> list[NonlesionCheck]:
     pictures = list_nonlesions()
-    settings = served.data.build.settings
+    settings = served.run.data.build.settings
     squares = (
         read_square(
             _encode(picture.image),
@@ -211,7 +215,7 @@ def _measure_refused(served: Served) -> list[Refused]:
     rows = [("all", np.full(len(kinds), True))]
     rows += [(kind, kinds == kind) for kind in dict.fromkeys(kinds)]
     return [
-        Refused(
+        NonlesionCheck(
             kind=str(kind),
             pictures=int(of_kind.sum()),
             refused=proportion(refused[of_kind], origins[of_kind]),

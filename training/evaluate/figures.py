@@ -14,10 +14,10 @@ from training.metrics.intervals import auc, bootstrap, proportion, sensitivity, 
 from training.metrics.ranking import Ranking
 from training.strict import StrictModel
 
-SENSITIVITIES = SPECIFICITIES = (0.80, 0.90, 0.95)
+_LEVELS = (0.80, 0.90, 0.95)  # sensitivity at each specificity, and the other way round
 # Of melanoma among the lesions that are looked at: few of a whole population's, more of those that
 # a doctor refers. A set of images has its own, so that predictive values on it mean nothing.
-PREVALENCES = (0.01, 0.05, 0.20)
+_PREVALENCES = (0.01, 0.05, 0.20)
 _BINS = 10  # of the calibration error, each of as many images
 _ECE = "calibration error"
 _AGE_BANDS = {"under 30": 0, "30 to 49": 30, "50 to 69": 50, "70 and over": 70}  # from years
@@ -55,13 +55,6 @@ class Subgroup(StrictModel):
     refused: Estimate | None  # taken for no lesion
 
 
-class BaselineOf(StrictModel):
-    """AUC of boosted trees on what is known without the image."""
-
-    columns: tuple[str, ...]
-    auc: Estimate
-
-
 class Judgement(StrictModel):
     """All figures on one set of images."""
 
@@ -74,7 +67,7 @@ class Judgement(StrictModel):
     predictive_values: tuple[PredictiveValues, ...]
     refused: Estimate | None  # of all images, taken for no lesion
     subgroups: tuple[Subgroup, ...]
-    baselines: tuple[BaselineOf, ...]
+    baselines: tuple[Shortcut, ...]
     no_baselines: str  # why there are none, else ""
 
 
@@ -110,7 +103,7 @@ def judge(
     probability = table["probability"].to_numpy()
     threshold = next(point.threshold for point in points if point.name == in_force)
     try:
-        baselines, no_baselines = _measure_baselines(table, folds), ""
+        baselines, no_baselines = tuple(measure_shortcuts(table, folds)), ""
     except TrainingError as error:
         baselines, no_baselines = (), str(error)
     return Judgement(
@@ -129,7 +122,7 @@ def judge(
             for point in points
         ),
         predictive_values=_measure_predictive_values(table, threshold),
-        refused=_measure_refused(table),
+        refused=_measure_refusals(table),
         subgroups=tuple(_measure_subgroups(table, threshold)),
         baselines=baselines,
         no_baselines=no_baselines,
@@ -152,9 +145,9 @@ def _measure_figures(table: pd.DataFrame) -> dict[str, Estimate]:
             "partial AUC above sensitivity 0.80": curve.partial_auc(0.8),
             "average precision": curve.average_precision(),
         }
-        for level in SPECIFICITIES:
+        for level in _LEVELS:
             figures[f"sensitivity at specificity {level:.2f}"] = curve.sensitivity_at(level)
-        for level in SENSITIVITIES:
+        for level in _LEVELS:
             figures[f"specificity at sensitivity {level:.2f}"] = curve.specificity_at(level)
         figures["Brier score"] = float(weights @ (probability - target) ** 2 / weights.sum())
         for name, (bins, error) in errors.items():
@@ -193,11 +186,11 @@ def _measure_predictive_values(
 
     def measure(weights: NDArray[np.int64]) -> dict[str, float]:
         if not (weights[positive].sum() and weights[~positive].sum()):
-            return dict.fromkeys((f"{p}{s}" for p in PREVALENCES for s in "+-"), float("nan"))
+            return dict.fromkeys((f"{p}{s}" for p in _PREVALENCES for s in "+-"), float("nan"))
         found = float(weights[positive & called].sum() / weights[positive].sum())
         cleared = float(weights[~positive & ~called].sum() / weights[~positive].sum())
         values = {}
-        for prevalence in PREVALENCES:
+        for prevalence in _PREVALENCES:
             ill, well = prevalence, 1 - prevalence
             values[f"{prevalence}+"] = _part(ill * found, well * (1 - cleared))
             values[f"{prevalence}-"] = _part(well * cleared, ill * (1 - found))
@@ -206,7 +199,7 @@ def _measure_predictive_values(
     values = bootstrap(measure, table["group"])
     return tuple(
         PredictiveValues(prevalence=p, positive=values.get(f"{p}+"), negative=values.get(f"{p}-"))
-        for p in PREVALENCES
+        for p in _PREVALENCES
     )
 
 
@@ -214,7 +207,7 @@ def _part(this: float, other: float) -> float:
     return this / (this + other) if this + other else float("nan")
 
 
-def _measure_refused(table: pd.DataFrame) -> Estimate | None:
+def _measure_refusals(table: pd.DataFrame) -> Estimate | None:
     measured = table[table["outlier"].notna()]
     if measured.empty:
         return None
@@ -255,10 +248,5 @@ def _measure_subgroup(by: str, name: str, rows: pd.DataFrame, threshold: float) 
         auc=auc(target, rows["probability"], group) if many and others else None,
         sensitivity=sensitivity(target, called, group) if many else None,
         specificity=specificity(target, called, group) if others else None,
-        refused=_measure_refused(rows) if len(rows) >= _FEWEST else None,
+        refused=_measure_refusals(rows) if len(rows) >= _FEWEST else None,
     )
-
-
-def _measure_baselines(table: pd.DataFrame, folds: int) -> tuple[BaselineOf, ...]:
-    found: list[Shortcut] = measure_shortcuts(table, folds)
-    return tuple(BaselineOf(columns=each.columns, auc=each.auc) for each in found)

@@ -31,7 +31,7 @@ from training.pages import (
 )
 from training.text import render_estimate
 
-INDEX, METRICS = "index.html", "metrics.json"
+INDEX, EVALUATION = "index.html", "metrics.json"
 _MISTAKES = 24
 _BINS = 40
 _RELIABILITY_BINS = 10
@@ -51,15 +51,15 @@ def write_evaluation(evaluated: Evaluated, out: Path) -> None:
         for suffix, column in (("", "probability"), ("-truth", "target")):
             text = _tabulate_for_scorer(table, column)
             write_whole(out / f"{test.folder.name}{suffix}.csv", text)
-    write_whole(out / METRICS, evaluation.model_dump_json(indent=2) + "\n")
+    write_whole(out / EVALUATION, evaluation.model_dump_json(indent=2) + "\n")
     with rc_context(STYLE):
         charts = _draw_charts(evaluated)
-    datasets = {OUT_OF_FOLD: served.data} | {name_test(test): test for test in evaluated.tests}
+    datasets = {OUT_OF_FOLD: served.run.data} | {name_test(test): test for test in evaluated.tests}
     write_page(
         "evaluation.html",
         epath.Path(out / INDEX),
         evaluation=evaluation,
-        plural=TARGETS[served.data.build.settings.target].plural,
+        plural=TARGETS[served.run.data.build.settings.target].plural,
         charts=charts,
         mistakes={
             name: _list_mistakes(evaluated.predictions[name], data)

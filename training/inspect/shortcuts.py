@@ -1,7 +1,7 @@
 """Measure how well the target can be predicted without looking at the lesion."""
 
 import logging
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import pandas as pd
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -22,7 +22,8 @@ _SHORTCUTS = (
 )
 
 
-class Shortcut(NamedTuple):
+@dataclass(frozen=True)
+class Shortcut:
     """How well boosted trees predict the target from some columns, without the image."""
 
     columns: tuple[str, ...]

@@ -21,7 +21,8 @@ from training.recipe import TrainSettings
 from training.serving.calibration import calibrate, choose_operating_points, fit_calibration
 from training.serving.graph import Precision, ServingGraph, run_litert
 from training.serving.outliers import choose_fitted, choose_threshold, fit_normal, measure_distance
-from training.train.run import MODEL, OOF, fold_folder, read_settings
+from training.train.predict import read_names, tabulate
+from training.train.run import KERAS_MODEL, OOF, fold_folder, read_settings
 from training.train.splits import split_folds
 
 _log = logging.getLogger(__name__)
@@ -30,69 +31,77 @@ CHECKED_IMAGES = 64
 _RANGED_IMAGES = 300  # that int8 measures its ranges on
 
 
-class Served(NamedTuple):
-    """What serving needs of a run."""
+class FinishedRun(NamedTuple):
+    """A run whose folds are all trained."""
 
-    run: Path
+    folder: Path
     settings: TrainSettings
     data: Data
+
+
+class Served(NamedTuple):
+    """A run's serving graph, and everything that was chosen for it."""
+
+    run: FinishedRun
     precision: Precision
     views: int
-    model: bytes  # LiteRT's graph
-    float32: bytes  # the same in float32
-    keras_difference: float  # of that from Keras's, in probability: the largest
-    oof: pd.DataFrame  # of `predict_cases`, and fold; each image by the model that did not see it
+    model: bytes  # LiteRT graph
+    float32: bytes  # the same graph in float32
+    keras_difference: float  # largest difference in probability between Keras and `float32`
+    oof: pd.DataFrame  # `predict_cases`, fold, probability, distance and outlier, out of fold
     oof_name: str
     calibration: Calibration
     points: tuple[OperatingPoint, ...]
     outlier_threshold: float
 
 
-def read_whole_run(run: Path) -> tuple[TrainSettings, Data]:
-    """Read a run's settings and data.
+def read_finished_run(folder: Path) -> FinishedRun:
+    """Read a run and its data.
 
     Raises:
-        TrainingError: a fold is missing, the data are others, or the run is not made to serve.
+        TrainingError: a fold is not finished, the data have changed, or the run was trained at
+            another size than the data's, which cannot be served.
     """
-    settings = read_settings(run)
+    settings = read_settings(folder)
     data = read_data(epath.Path(settings.data))
     if data.build.cases_sha256 != settings.data_sha256:
-        raise TrainingError(f"{data.folder} is no longer the data set that {run} was trained on.")
+        raise TrainingError(
+            f"{data.folder} is no longer the data set that {folder} was trained on."
+        )
     if settings.size != data.build.settings.size:
         raise TrainingError(
-            f"{run} was trained at {settings.size} px on squares of {data.build.settings.size} px, "
-            "but serving cuts photos to the size of the model. Build the data and train again with "
-            f"--size {settings.size}."
+            f"{folder} was trained at {settings.size} px on squares of {data.build.settings.size} "
+            "px, but serving cuts photos to the size of the model. Build the data and train again "
+            f"with --size {settings.size}."
         )
-    missing = [k for k in range(settings.folds) if not (fold_folder(run, k) / OOF).exists()]
+    missing = [k for k in range(settings.folds) if not (fold_folder(folder, k) / OOF).exists()]
     if missing:
         raise TrainingError(
-            f"{run} has not finished fold {missing[0]} of {settings.folds} (0 to "
-            f"{settings.folds - 1}). Go on with python -m training train --run {run} --resume."
+            f"{folder} has not finished fold {missing[0]} of {settings.folds} (0 to "
+            f"{settings.folds - 1}). Continue it with python -m training train --run {folder} "
+            "--resume."
         )
-    return settings, data
+    return FinishedRun(folder, settings, data)
 
 
-def serve_run(
-    run: Path, settings: TrainSettings, data: Data, precision: Precision, views: int
-) -> Served:
+def serve_run(run: FinishedRun, precision: Precision, views: int) -> Served:
     """Average a run's folds in one graph, and choose calibration and thresholds out of fold.
 
-    The out-of-fold predictions are made anew by graphs of one fold each, of the precision and with
-    the views of the one that serves.
+    The out-of-fold predictions are computed again by graphs of one fold each, with the precision
+    and the views of the final graph.
 
     Raises:
-        TrainingError: the graph does not do what Keras does.
+        TrainingError: the converted graph does not answer as Keras does.
     """
-    splits = split_folds(settings, data)
+    settings, data = run.settings, run.data
     models, parts, normal = [], [], None
-    for fold, split in splits.items():
+    for fold, split in split_folds(settings, data).items():
         _log.info("Fold %d of %d, as it is served", fold, settings.folds)
-        models.append(keras.models.load_model(fold_folder(run, fold) / MODEL))
+        models.append(keras.models.load_model(fold_folder(run.folder, fold) / KERAS_MODEL))
         seen = split.training.sample(frac=1, random_state=0)
         graph = ServingGraph(models[-1:], views)
         model = _convert(graph, precision, data, seen)
-        if normal is None:  # one network is enough to tell how a photo looks
+        if normal is None:  # the features of one network are enough to recognise a lesion
             _, outputs = predict_cases(model, data, choose_fitted(seen))
             normal = fit_normal(outputs["embedding"])
         part, outputs = predict_cases(model, data, split.scored)
@@ -113,13 +122,21 @@ def serve_run(
     graph = ServingGraph(models, views, calibration.slope, calibration.intercept, normal)
     some = data.cases.sample(frac=1, random_state=0)
     exact = graph.convert("float32")
-    images = np.stack(list(_read_squares(data, some[:CHECKED_IMAGES], [])))
+    images = np.stack(list(_read_squares(data, some[:CHECKED_IMAGES])))
     difference = graph.compare(exact, images, [point.threshold for point in points])
-    model = exact if precision == "float32" else _convert(graph, precision, data, some)
     return Served(
-        run, settings, data, precision, views, model, exact, difference, oof, name, calibration,
-        points, threshold,
-    )  # fmt: skip
+        run=run,
+        precision=precision,
+        views=views,
+        model=exact if precision == "float32" else _convert(graph, precision, data, some),
+        float32=exact,
+        keras_difference=difference,
+        oof=oof,
+        oof_name=name,
+        calibration=calibration,
+        points=points,
+        outlier_threshold=threshold,
+    )
 
 
 def read_tests(tests: Sequence[epath.Path], data: Data) -> list[Data]:
@@ -149,28 +166,24 @@ def predict_cases(
     """Run a converted graph on some images of a data folder.
 
     Returns:
-        Columns image_name, target, group, logit, in the order of the shards; all outputs.
+        Columns image_name, target, group, logit, in the order of the shards; all outputs, in the
+        same order.
     """
-    names: list[str] = []
-    outputs = run_litert(model, _read_squares(data, cases, names), len(cases))
-    table = pd.DataFrame({"image_name": names, "logit": outputs["logit"].astype(np.float64)})
-    known = cases[["image_name", "target", "group"]]
-    return table.merge(known, on="image_name", validate="one_to_one"), outputs
+    outputs = run_litert(model, _read_squares(data, cases), len(cases))
+    return tabulate(read_names(data, cases), outputs["logit"], cases), outputs
 
 
-def _read_squares(data: Data, cases: pd.DataFrame, names: list[str]) -> Iterator[NDArray[np.uint8]]:
-    """The squares (S, S, 3) of some rows of the table of cases, whose names go to `names`."""
+def _read_squares(data: Data, cases: pd.DataFrame) -> Iterator[NDArray[np.uint8]]:
+    """Read the squares (S, S, 3) of some rows of the table of cases, in the order of the shards."""
     for batch in decode_records(choose_records(data, cases), data.build.settings.size, 64):
-        for name, image in zip(batch["image_name"].numpy(), batch["image"].numpy(), strict=True):
-            names.append(name.decode())
-            yield image
+        yield from batch["image"].numpy()
 
 
 def _convert(graph: ServingGraph, precision: Precision, data: Data, cases: pd.DataFrame) -> bytes:
-    """Convert; int8 measures its ranges on the first of `cases`."""
+    """Convert a graph; int8 measures its ranges on the first of `cases`."""
     if precision != "int8":
         return graph.convert(precision)
-    squares = _read_squares(data, cases[:_RANGED_IMAGES], [])
+    squares = _read_squares(data, cases[:_RANGED_IMAGES])
     return graph.convert(precision, np.stack(list(squares)))
 
 

@@ -1,15 +1,12 @@
 """A run as it is served -> a bundle that carries its own proof."""
 
 import io
-import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from etils import epath
 from numpy.typing import NDArray
 
 from processing.bundle import (
@@ -21,53 +18,38 @@ from processing.bundle import (
     Input,
     Metric,
     Outliers,
-    refuse_existing,
     write_bundle,
 )
 from processing.drawing import draw_lesion
 from training.data.vocabulary import LICENCE, TARGETS, describe_source
-from training.evaluate.evaluation import Evaluated, Evaluation, evaluate_run
+from training.evaluate.evaluation import Evaluated, Evaluation
 from training.evaluate.figures import Judgement
 from training.metrics.intervals import INTERVAL_METHOD, PROPORTION_METHOD
 from training.recipe import TrainSettings
-from training.serving.graph import Precision, run_litert
+from training.serving.graph import run_litert
 from training.serving.served import Served
 from training.ship.card import render_card
-
-_log = logging.getLogger(__name__)
 
 _GOLDEN_LESIONS = 2  # of each kind; a bundle has to be small
 _SCORE_BINS = 20
 
 
-def export(
-    run: Path,
-    tests: Sequence[epath.Path],
-    out: Path,
-    precision: Precision = "float32",
-    views: int = 1,
-) -> tuple[Bundle, Evaluated]:
-    """Export a run, all folds averaged, as the bundle `out`, with what was measured of it.
-
-    Args:
-        tests: data folders that share nothing with the training data; they choose nothing.
+def export(evaluated: Evaluated, out: Path) -> Bundle:
+    """Write an evaluated run, all folds averaged, as the bundle `out`.
 
     Raises:
-        TrainingError: the run, a test set or the converted graph is not fit to serve.
         BundleError: `out` exists.
     """
-    refuse_existing(out)
-    evaluated = evaluate_run(run, tests, precision, views)
-    served = evaluated.served
-    description = _describe(served, evaluated.evaluation)
-    images = draw_golden_images(served.settings.size)
+    served, evaluation = evaluated.served, evaluated.evaluation
+    description = _describe(served, evaluation)
+    images = draw_golden_images(served.run.settings.size)
     golden = run_litert(served.model, images, len(images))["probability"]
     files = {
         MODEL: served.model,
         GOLDEN: _pack_golden(images, golden),
-        CARD: render_card(description, evaluated.evaluation).encode(),
+        CARD: render_card(description, evaluation).encode(),
     }
-    return write_bundle(out, description, files), evaluated
+    return write_bundle(out, description, files)
 
 
 def draw_golden_images(size: int) -> NDArray[np.uint8]:
@@ -88,7 +70,7 @@ def _pack_golden(images: NDArray[np.uint8], probability: NDArray[np.float32]) ->
 
 
 def _describe(served: Served, evaluation: Evaluation) -> Description:
-    settings, built = served.settings, served.data.build
+    settings, built = served.run.settings, served.run.data.build
     refused = evaluation.judgements[0].refused
     assert refused is not None
     return Description(
@@ -143,11 +125,11 @@ def _list_metrics(judgement: Judgement, in_force: str) -> list[Metric]:
 
 def _describe_training(served: Served) -> dict[str, Any]:
     return {
-        "settings": _describe_settings(served.settings),
-        "folds_averaged": served.settings.folds,
+        "settings": _describe_settings(served.run.settings),
+        "folds_averaged": served.run.settings.folds,
         "views_averaged": served.views,
         "precision": served.precision,
-        "data": served.data.build.model_dump(
+        "data": served.run.data.build.model_dump(
             mode="json", include={"settings", "sources", "images", "positives", "groups"}
         ),
         "tensorflow": tf.__version__,

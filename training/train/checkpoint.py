@@ -41,7 +41,7 @@ _KINDS = ("variables", "optimizer", "metrics")
 _ABOUT = State._fields[: -len(_KINDS)]
 
 
-def write_state(path: Path, state: State) -> None:
+def write_checkpoint(path: Path, state: State) -> None:
     """Write to a temporary file and rename.
 
     Raises:
@@ -55,8 +55,8 @@ def write_state(path: Path, state: State) -> None:
         np.savez(partial, about=np.array(json.dumps(about)), **arrays)
 
 
-def read_state(path: Path) -> State:
-    """Read what `write_state` wrote.
+def read_checkpoint(path: Path) -> State:
+    """Read what `write_checkpoint` wrote.
 
     Raises:
         TrainingError: it is damaged.
@@ -184,7 +184,7 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]
             self._require_finite({"loss": math.nan}, step)
         self.state = state
         if self._writes:
-            write_state(checkpoint_path(self._folder), state)
+            write_checkpoint(checkpoint_path(self._folder), state)
 
 
 def checkpoint_path(folder: Path) -> Path:

@@ -19,14 +19,14 @@ from training.train.checkpoint import (
     Checkpoint,
     State,
     checkpoint_path,
-    read_state,
+    read_checkpoint,
     restore,
     write_history,
 )
 from training.train.hardware import Hardware
 from training.train.losses import make_loss, positive_weight_of
 from training.train.predict import predict
-from training.train.run import MODEL, OOF, fold_folder
+from training.train.run import KERAS_MODEL, OOF, fold_folder
 from training.train.schedules import PerStep
 from training.train.splits import Split
 
@@ -59,7 +59,7 @@ def train_fold(job: Job) -> None:
     model = build_fold_model(job)
     state = None
     if checkpoint_path(job.folder).exists():
-        state = read_state(checkpoint_path(job.folder))
+        state = read_checkpoint(checkpoint_path(job.folder))
         _log.info("Going on in epoch %d, after step %d", state.epoch + 1, state.step)
     job.folder.mkdir(parents=True, exist_ok=True)
     for phase in _list_phases(settings):
@@ -83,7 +83,7 @@ def train_fold(job: Job) -> None:
             "Train in another --run with a lower --learning-rate."
         )
     if hardware.process == 0:
-        with replacing(job.folder / MODEL) as partial:
+        with replacing(job.folder / KERAS_MODEL) as partial:
             trained.save(partial)
         write_history(job.folder, state.history)
         # Last: a fold counts as done once these are there.
@@ -131,7 +131,7 @@ def build_fold_model(job: Job) -> keras.Model:
             settings.diagnosis_weight > 0,
         )
         if settings.weights_run:
-            start = fold_folder(Path(settings.weights), job.split.fold) / MODEL
+            start = fold_folder(Path(settings.weights), job.split.fold) / KERAS_MODEL
             _copy_weights(keras.models.load_model(start), model)
     if job.hardware.strategy:
         # As JAX does by itself: statistics of the whole batch, not of each device's part of it.

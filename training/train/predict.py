@@ -2,11 +2,13 @@
 
 import math
 import sys
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from processing.bundle import ORIENTATIONS
 from training.data.batches import choose_records, decode_records
@@ -44,15 +46,7 @@ def predict(
     """
     resized = model.input_shape[1]
     records = choose_records(data, cases)
-    names = [
-        name.decode()
-        for name in records.map(lambda r: parse_example(r)["image_name"]).as_numpy_iterator()
-    ]
-    if sorted(names) != sorted(cases["image_name"]):
-        raise TrainingError(
-            f"{data.folder}: the shards do not hold what its table of cases says. Build the data "
-            "set again."
-        )
+    names = read_names(data, cases)
     batches = decode_records(records, data.build.settings.size, batch_size, resized)
     orientations = ORIENTATIONS if tta else 1
 
@@ -71,8 +65,39 @@ def predict(
     # (batches, orientations, images of a batch) -> (orientations, images)
     by_view = logits.reshape(-1, orientations, batch_size).transpose(1, 0, 2)
     by_view = by_view.reshape(orientations, -1)[:, : len(names)]
-    predicted = pd.DataFrame({"image_name": names, "logit": by_view[0].astype(np.float64)})
+    predicted = tabulate(names, by_view[0], cases)
     if tta:
         predicted["logit_tta"] = by_view.mean(axis=0, dtype=np.float64)
+    return predicted.set_index("image_name").loc[cases["image_name"]].reset_index()
+
+
+def read_names(data: Data, cases: pd.DataFrame) -> list[str]:
+    """Read the names of some rows of the table of cases, in the order of the shards.
+
+    Raises:
+        TrainingError: the shards lack one of the images.
+    """
+    records = choose_records(data, cases)
+    names = [
+        name.decode()
+        for name in records.map(lambda r: parse_example(r)["image_name"]).as_numpy_iterator()
+    ]
+    if sorted(names) != sorted(cases["image_name"]):
+        raise TrainingError(
+            f"{data.folder}: the shards do not hold the images that its table of cases lists. "
+            "Build the data set again."
+        )
+    return names
+
+
+def tabulate(
+    names: Sequence[str], logit: NDArray[np.floating], cases: pd.DataFrame
+) -> pd.DataFrame:
+    """Put predictions (N,) beside what the table of cases knows of these images.
+
+    Returns:
+        Columns image_name, target, group and logit, float64, in the order of `names`.
+    """
     known = cases[["image_name", "target", "group"]]
-    return known.merge(predicted, on="image_name", validate="one_to_one")
+    predicted = pd.DataFrame({"image_name": names, "logit": logit.astype(np.float64)})
+    return known.merge(predicted, on="image_name", how="right", validate="one_to_one")

@@ -21,9 +21,8 @@ from training.metrics.intervals import INTERVAL_METHOD, auc
 from training.recipe import TrainSettings
 from training.text import align, render_estimate
 
-CONFIG, ENVIRONMENT, METRICS, OOF, MODEL, HISTORY = (
-    "config.json", "environment.json", "metrics.json", "oof.csv", "model.keras", "history.csv",
-)  # fmt: skip
+CONFIG, ENVIRONMENT, METRICS, OOF = "config.json", "environment.json", "metrics.json", "oof.csv"
+KERAS_MODEL, HISTORY = "model.keras", "history.csv"
 # TensorFlow goes by several names: Kaggle's TPU image has tensorflow-cpu.
 _PACKAGES = ("tensorflow", "tensorflow-cpu", "tensorflow-tpu", "keras", "jax", "numpy")
 

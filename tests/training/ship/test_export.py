@@ -3,12 +3,15 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 from etils import epath
 
 from processing.bundle import GOLDEN_TOLERANCE, Bundle, BundleError, read_bundle
 from processing.image import read_square
 from tests.training.archives import SETTINGS
+from training.__main__ import main
 from training.errors import TrainingError
+from training.evaluate.evaluation import Evaluated
 from training.serving.graph import run_litert
 from training.ship.export import export
 
@@ -76,25 +79,34 @@ def test_the_card_says_label_limits_figures_and_licence(bundle: Bundle) -> None:
         assert phrase in card
 
 
+def command(run: Path, out: Path, *options: str) -> Result:
+    arguments = ["export", "--run", str(run), "--out", str(out), *options]
+    return CliRunner().invoke(main, arguments, catch_exceptions=False)
+
+
 def test_a_test_set_that_shares_a_lesion_with_training_is_refused(
     whole_run: Path, data: epath.Path, tmp_path: Path
 ) -> None:
     with pytest.raises(TrainingError, match=r"shares 39 lesions .*M_1.*--apart-from"):
-        export(whole_run, [data], tmp_path / "bundle")
+        command(whole_run, tmp_path / "bundle", "--test", str(data))
     assert not list(tmp_path.iterdir())
 
 
-def test_a_bundle_that_exists_is_not_written_over(run: Path, bundle: Bundle) -> None:
+def test_a_bundle_that_exists_is_not_written_over(
+    run: Path, evaluated: Evaluated, bundle: Bundle
+) -> None:
     with pytest.raises(BundleError, match="exists"):
-        export(run, [], bundle.path)
+        command(run, bundle.path)  # nothing is computed first: this run is not finished
+    with pytest.raises(BundleError, match="exists"):
+        export(evaluated, bundle.path)
     assert read_bundle(bundle.path).manifest == bundle.manifest
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"not a run folder: config.json"):
-        export(tmp_path, [], tmp_path / "bundle")
+        command(tmp_path, tmp_path / "bundle")
 
 
 def test_a_run_with_a_fold_missing_is_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"not finished fold 1 of 2.*--resume"):
-        export(run, [], tmp_path / "bundle")
+        command(run, tmp_path / "bundle")

@@ -14,7 +14,7 @@ from processing.drawing import draw_lesion
 from tests.ports import find_free_port
 from training.errors import TrainingError
 from training.serving.calibration import calibrate
-from training.serving.served import read_whole_run, serve_run
+from training.serving.served import read_finished_run, serve_run
 from training.train import hardware
 from training.train.hardware import Hardware, check_batch_size, choose_backend, find_hardware
 
@@ -129,7 +129,7 @@ def test_what_jax_trained_tensorflow_exports_with_the_same_probabilities(
 ) -> None:
     run = tmp_path / "run"
     train(run, data, "--epochs", "2", "--batch-size", "4", "--only-fold", "1", **JAX, **devices(1))
-    served = serve_run(run, *read_whole_run(run), "float32", 1)
+    served = serve_run(read_finished_run(run), "float32", 1)
     by_jax = pd.read_csv(run / "oof.csv").set_index("image_name")["logit"]
     there = served.oof.set_index("image_name")
     expected = calibrate(by_jax[there.index].to_numpy(), served.calibration)

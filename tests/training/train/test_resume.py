@@ -18,7 +18,7 @@ from tests.training.disks import enlarge
 from training.data.folder import Data
 from training.errors import TrainingError
 from training.recipe import Schedule, TrainSettings
-from training.train.checkpoint import State, checkpoint_path, read_state, write_state
+from training.train.checkpoint import State, checkpoint_path, read_checkpoint, write_checkpoint
 from training.train.cross_validation import cross_validate
 
 ROOT = Path(__file__).parents[3]
@@ -101,7 +101,7 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_training_goes_on_once_there_i
     enlarge(small_disk, 80_000)
     with pytest.raises(TrainingError, match=r"checkpoint.npz: the disk is full\. Free some space"):
         cross_validate(settings, read, run, only_folds=[0])
-    assert read_state(checkpoint_path(run / "fold0")).epoch == 1
+    assert read_checkpoint(checkpoint_path(run / "fold0")).epoch == 1
     enlarge(small_disk, 400_000)
     metrics = cross_validate(settings, read, run, only_folds=[0], resume=True)
     assert metrics is not None
@@ -119,7 +119,7 @@ def test_a_loss_that_is_lost_keeps_the_last_good_checkpoint(
         cross_validate(
             train_settings.model_copy(update=steep), read, tmp_path / "run", only_folds=[0]
         )
-    state = read_state(checkpoint_path(tmp_path / "run" / "fold0"))
+    state = read_checkpoint(checkpoint_path(tmp_path / "run" / "fold0"))
     assert state.epoch == 2
     assert all(np.isfinite(array).all() for array in state.variables)
     assert not (tmp_path / "run" / "fold0" / "model.keras").exists()
@@ -127,11 +127,11 @@ def test_a_loss_that_is_lost_keeps_the_last_good_checkpoint(
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.npz"
-    write_state(path, State(1, 0, False, 2.5, [{"loss": 1.0}], [np.ones(3)], [np.ones(2)], []))
-    assert read_state(path).history == [{"loss": 1.0}]
+    write_checkpoint(path, State(1, 0, False, 2.5, [{"loss": 1.0}], [np.ones(3)], [np.ones(2)], []))
+    assert read_checkpoint(path).history == [{"loss": 1.0}]
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(TrainingError, match=r"checkpoint.npz is damaged .* Remove it"):
-        read_state(path)
+        read_checkpoint(path)
 
 
 def test_resume_takes_its_settings_from_the_run_and_says_which_differ(
