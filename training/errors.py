@@ -1,9 +1,9 @@
-"""The one exception for errors that the user can fix, and the wording of such errors."""
+"""The one exception for errors that the user can fix, and warnings."""
 
 import logging
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 _log = logging.getLogger(__name__)
 
@@ -15,20 +15,6 @@ class TrainingError(Exception):
     """
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Describe the first error in some settings: the key, the value received, what is accepted."""
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] != "extra_forbidden":
-        return f"{key}: {first['msg']}. Received: {first['input']}"
-    part = model
-    for name in first["loc"][:-1]:
-        annotation = part.model_fields[str(name)].annotation
-        assert isinstance(annotation, type)
-        part = annotation
-    return f"{key}: no such key. Accepted: {', '.join(part.model_fields)}"
-
-
 def list_differences(there: BaseModel, now: BaseModel) -> list[str]:
     """List the fields in which the settings of earlier work differ from those of now."""
     differing = []
@@ -37,12 +23,16 @@ def list_differences(there: BaseModel, now: BaseModel) -> list[str]:
         if isinstance(value, BaseModel) and isinstance(earlier, BaseModel):
             differing += [f"{name}.{each}" for each in list_differences(earlier, value)]
         elif earlier != value:
-            differing.append(f"{name} {earlier} there, {value} now")
+            differing.append(f"{name} {_show(earlier)} there, {_show(value)} now")
     return differing
 
 
+def _show(value: object) -> object:
+    return "given" if isinstance(value, BaseModel) else value  # not the whole of nested settings
+
+
 def warn(warnings: Sequence[str], strict: bool) -> tuple[str, ...]:
-    """Log each warning, and return them.
+    """Log each warning and return them all.
 
     Raises:
         TrainingError: there are warnings, and `strict` makes them fatal.

@@ -1,9 +1,11 @@
-"""What a training run is asked for: the one place where its settings, defaults and help stand.
+"""The recipe of a training run: its settings with their defaults, limits and help texts.
 
 The command line derives its options from these fields, a file may give them (`--config`), and a
-run's `config.json` keeps them. This module needs pydantic alone, so that `--help` is quick.
+run's `config.json` records them. The module imports nothing heavier than pydantic, so that `--help`
+is quick.
 """
 
+import difflib
 import json
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -13,7 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from training.errors import TrainingError, explain
+from training.errors import TrainingError
 from training.strict import StrictModel
 
 Backbone = Literal[
@@ -28,16 +30,16 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Option(NamedTuple):
-    """The name of a field's option where it differs from the field's own."""
+    """The name of a field's command-line option, where it differs from the field's name."""
 
     name: str
 
 
 class Loss(StrictModel):
-    """What is minimised."""
+    """The loss function."""
 
     name: Annotated[Literal["weighted_bce", "bce", "focal"], Option("loss")] = Field(
-        "weighted_bce", description="The loss."
+        "weighted_bce", description="Loss function."
     )
     positive_weight: Positive | None = Field(
         None,
@@ -54,12 +56,12 @@ class Loss(StrictModel):
 
 
 class Schedule(StrictModel):
-    """The shape of the learning rate; lengths are in epochs and may be fractions of one."""
+    """How the learning rate changes; lengths are in epochs and may be fractions."""
 
     name: Annotated[Literal["warmup_decay", "decay", "cyclic"], Option("schedule")] = Field(
         "warmup_decay", description="How the learning rate changes over the epochs."
     )
-    learning_rate: Positive = Field(4e-4, description="The highest learning rate.")
+    learning_rate: Positive = Field(4e-4, description="Highest learning rate.")
     lowest: Share = Field(
         0.01, description="Final learning rate, as a fraction of --learning-rate."
     )
@@ -76,25 +78,25 @@ class Schedule(StrictModel):
 
 
 class Augmentation(StrictModel):
-    """Largest change in either direction; 0 turns one off."""
+    """The largest change in either direction; 0 turns a change off."""
 
     rotation_degrees: float = Field(180.0, ge=0, le=180)
     shear_degrees: float = Field(8.0, ge=0, lt=45)
-    zoom: float = Field(0.15, ge=0, lt=1)  # 0.15: 1/1.15 to 1.15 times the size
-    shift: float = Field(0.05, ge=0, lt=1)  # fraction of the side
+    zoom: float = Field(0.15, ge=0, lt=1)  # 0.15: between 1/1.15 and 1.15 times the size
+    shift: float = Field(0.05, ge=0, lt=1)  # fraction of the image's side
     flips: bool = True  # left-right and up-down, each with probability 1/2
     brightness: float = Field(0.1, ge=0, lt=1)
     contrast: float = Field(0.15, ge=0, lt=1)
     saturation: float = Field(0.15, ge=0, lt=1)
-    cutout: float = Field(0.0, ge=0, lt=1)  # side of a blanked square, as a fraction of the image's
+    cutout: float = Field(0.0, ge=0, lt=1)  # side of the blanked square, fraction of the image's
 
 
 class Recipe(StrictModel):
-    """All that decides a run's result, apart from the data."""
+    """Everything that decides a run's result, apart from the data."""
 
     backbone: Backbone = Field(
         "EfficientNetB4",
-        description="The pretrained network: EfficientNetB0 to B7 or EfficientNetLite0 to Lite2.",
+        description="Pretrained network: EfficientNetB0 to B7 or EfficientNetLite0 to Lite2.",
     )
     weights: str = Field(
         "imagenet",
@@ -107,7 +109,7 @@ class Recipe(StrictModel):
     folds: Annotated[int, Field(ge=2)] = Field(5, description="Number of cross-validation folds.")
     epochs: Annotated[int, Field(ge=1)] = Field(10, description="Epochs to train each fold.")
     steps_per_epoch: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Batches in one epoch.  [default: each image once]"
+        None, description="Batches in one epoch.  [default: as many as show each image once]"
     )
     batch_size: Annotated[int, Field(ge=1)] = Field(
         32, description="Images in a batch, over all devices."
@@ -118,52 +120,56 @@ class Recipe(StrictModel):
     loss: Loss = Loss()
     schedule: Schedule = Schedule()
     diagnosis_weight: NonNegative = Field(
-        0.0, description="Weight of the loss of a second head that learns the diagnosis; 0: none."
+        0.0,
+        description="Weight of the loss of a second head, which learns the diagnosis; 0: none.",
     )
     positives_repeated: Annotated[int, Field(ge=1), Option("repeat-positives")] = Field(
-        1, description="How often each positive image is seen in an epoch."
+        1, description="How often an epoch shows each positive image."
     )
     extra_sources: Annotated[tuple[str, ...], Option("extra")] = Field(
-        (), description="A source to train on but never to score; repeatable."
+        (), description="Source to train on but not to score; repeatable."
     )
     omitted_sources: Annotated[tuple[str, ...], Option("omit")] = Field(
-        (), description="A source to leave out; repeatable."
+        (), description="Source to leave out; repeatable."
     )
     weight_decay: NonNegative = Field(0.02, description="AdamW's weight decay.")
     averaged_share: Share = Field(
-        0.1, description="Fraction of the steps, at the end, over which weights are averaged."
+        0.1,
+        description="Fraction of the steps, at the end, over which the weights are averaged.",
     )
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.2, description="Dropout before the last layer."
+        0.2, description="Dropout rate before the last layer."
     )
     drop_connect: Annotated[float, Field(ge=0, le=4)] = Field(
-        1.0, description="Factor on the backbone's own drop-connect rate."
+        1.0, description="Factor by which the backbone's own drop-connect rate is multiplied."
     )
     augmentation: Augmentation = Augmentation()
     tta: bool = Field(
-        True, description="Also predict held-out images as the mean of eight orientations."
+        True, description="Also score held-out images by the mean over eight orientations."
     )
-    seed: int = Field(0, description="Seed of the initial weights, the order and the augmentation.")
+    seed: Annotated[int, Field(ge=0)] = Field(
+        0, description="Seed of the initial weights, the image order and the augmentation."
+    )
 
 
 class TrainSettings(Recipe):
-    """A run's `config.json`: its recipe, and the data that it is trained on."""
+    """A run's `config.json`: its recipe and the data that it is trained on."""
 
-    data: str
-    data_sha256: str  # of its table of cases
+    data: str  # path of the data folder
+    data_sha256: str  # of the table of cases
     size: Annotated[int, Field(ge=32)]  # pixels
     weights_run: "TrainSettings | None" = None  # settings of the run that `weights` names
 
 
 class Setting(NamedTuple):
-    """A single value of a recipe, wherever it is nested."""
+    """One value of a recipe, at whatever depth."""
 
-    path: tuple[str, ...]  # of field names, from the recipe down
+    path: tuple[str, ...]  # field names, from the recipe down
     field: FieldInfo
 
     @property
     def option(self) -> str:
-        """Name of its command-line option, without the dashes."""
+        """The name of the command-line option, without dashes."""
         named = [each.name for each in self.field.metadata if isinstance(each, Option)]
         return named[0] if named else self.path[-1].replace("_", "-")
 
@@ -171,7 +177,7 @@ class Setting(NamedTuple):
 def list_settings(
     recipe: type[BaseModel] = Recipe, above: tuple[str, ...] = ()
 ) -> Iterator[Setting]:
-    """Every single value of a recipe in the order of its fields, those of its parts included."""
+    """Iterate over all values of a recipe, nested ones included, in the order of the fields."""
     for name, field in recipe.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from list_settings(field.annotation, (*above, name))
@@ -180,26 +186,36 @@ def list_settings(
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read a recipe from TOML or from a run's `config.json`; what the file leaves out is absent.
+    """Read a recipe from TOML or from a run's `config.json`.
 
-    `data` is the only key besides the recipe's own that is given back.
+    Returns:
+        The nested settings that the file gives, and `data` if it names a data folder.
 
     Raises:
-        TrainingError: not such a file, a key that is unknown, or a value that is not accepted.
+        TrainingError: the file cannot be parsed or is empty, a key is unknown, or a value is not
+            accepted.
     """
-    parse = json.loads if path.suffix == ".json" else tomllib.loads
+    language, parse = ("JSON", json.loads) if path.suffix == ".json" else ("TOML", tomllib.loads)
     try:
-        values = parse(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        values = parse(path.read_text(encoding="utf-8-sig"))  # Windows editors may write a mark
+    except OSError as error:
+        raise TrainingError(f"--config {path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
         raise TrainingError(
-            f"--config {path} is neither TOML nor a run's config.json: {error}"
+            f"--config {path} is not valid {language}: {error}. A file whose name ends in .json is "
+            "read as JSON, any other as TOML."
         ) from error
-    if not isinstance(values, dict):
-        raise TrainingError(f"--config {path} holds no keys. Received: {values}")
+    if not isinstance(values, dict) or not values:
+        raise TrainingError(
+            f"--config {path} holds no settings. Give some, or leave --config out to train with "
+            "the defaults."
+        )
     data = values.pop("data", None)
     if not isinstance(data, str | None):
-        raise TrainingError(f"--config {path}: data: give the path of a data folder as a string.")
-    for name in ("data_sha256", "weights_run"):  # a run's own notes
+        raise TrainingError(
+            f"--config {path}: data: give the path of a data folder as a string. Received: {data!r}"
+        )
+    for name in ("data_sha256", "weights_run"):  # derived anew from the data and the weights
         values.pop(name, None)
     try:
         recipe = Recipe.model_validate(values)
@@ -209,8 +225,41 @@ def read_config(path: Path) -> dict[str, Any]:
     return given if data is None else given | {"data": data}
 
 
+def explain(error: ValidationError, recipe: type[Recipe]) -> str:
+    """Describe the first fault of a recipe: its key, what was received, and what is accepted."""
+    first = error.errors()[0]
+    path = tuple(str(each) for each in first["loc"])
+    key = ".".join(path)
+    if first["type"] == "extra_forbidden":
+        accepted = ", ".join(find_part(recipe, path[:-1]).model_fields)
+        return f"{key}: no such key.{_suggest(key, recipe)} Accepted: {accepted}"
+    if first["type"] == "model_type":
+        accepted = ", ".join(find_part(recipe, path).model_fields)
+        return f"{key}: give a table of {accepted}. Received: {first['input']!r}"
+    wanted = "Input should be a list" if first["type"] == "tuple_type" else first["msg"]
+    return f"{key}: {wanted}. Received: {first['input']!r}"
+
+
+def find_part(recipe: type[BaseModel], path: tuple[str, ...]) -> type[BaseModel]:
+    """Find the nested model that the field names of `path` lead to."""
+    for name in path:
+        part = recipe.model_fields[name].annotation
+        assert isinstance(part, type)
+        recipe = part
+    return recipe
+
+
+def _suggest(key: str, recipe: type[Recipe]) -> str:
+    """Guess which setting is meant by an unknown key: one at another level, or a similar name."""
+    settings = {".".join(each.path): each for each in list_settings(recipe)}
+    last = key.split(".")[-1]
+    meant = [name for name, each in settings.items() if last in (each.path[-1], each.option)]
+    meant += difflib.get_close_matches(key.replace("-", "_"), settings, n=1)
+    return f" Did you mean {meant[0]}?" if meant else ""
+
+
 def list_changes(recipe: BaseModel) -> list[str]:
-    """Each setting that is not the default, with the default beside it."""
+    """Describe each setting that differs from its default, with the default beside it."""
     changes = []
     for setting in list_settings(Recipe):
         value: Any = recipe
@@ -225,10 +274,10 @@ def list_changes(recipe: BaseModel) -> list[str]:
 
 
 def parse_strengths(given: Sequence[str]) -> dict[str, Any]:
-    """Fields of `Augmentation` from texts NAME=VALUE, as `--augment` takes them.
+    """Parse texts NAME=VALUE, which `--augment` takes, to fields of `Augmentation`.
 
     Raises:
-        TrainingError: a text has no "=", names no strength, or its value is out of range.
+        TrainingError: a text has no "=", the name is unknown, or the value is out of range.
     """
     for text in given:
         if "=" not in text:

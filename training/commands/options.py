@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 from etils import epath
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from training.errors import TrainingError, explain
+from training.errors import TrainingError
 from training.recipe import (
     Recipe,
     Setting,
     TrainSettings,
+    explain,
+    find_part,
     list_settings,
     parse_strengths,
 )
@@ -33,12 +35,8 @@ _SHOWN_CHOICES = 5  # of more, the help names the kinds
 
 
 def _describe_values(setting: Setting) -> dict[str, Any]:
-    """The JSON schema of a setting's values, of which None is left out."""
-    part: type[BaseModel] = Recipe
-    for name in setting.path[:-1]:
-        annotation = part.model_fields[name].annotation
-        assert isinstance(annotation, type)
-        part = annotation
+    """Return the JSON schema of a setting's values, without the None of optional ones."""
+    part = find_part(Recipe, setting.path[:-1])
     schema: dict[str, Any] = part.model_json_schema()["properties"][setting.path[-1]]
     return schema.get("anyOf", [schema])[0]  # type: ignore[no-any-return]
 

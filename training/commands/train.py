@@ -28,7 +28,7 @@ from training.recipe import read_config
 @click.option(
     "--config",
     type=EXISTING_FILE,
-    help="Read settings from TOML or a run's config.json; options given here win.",
+    help="Read settings from a TOML file or a run's config.json; options on the command line win.",
 )
 @resume_option
 @only_fold_option
