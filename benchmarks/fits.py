@@ -14,7 +14,6 @@ from training.data.folder import Data
 
 # TensorFlow is imported where it is used: worker processes import this module, and need none.
 if TYPE_CHECKING:
-    from training.data.batches import Feeding
     from training.train.fold import Job
 
 EPOCHS = 2  # measured in a fit, after a first that is left out
@@ -37,7 +36,6 @@ class Training(NamedTuple):
     """A fold that is ready to train."""
 
     job: "Job"
-    feeding: "Feeding"
     model: Any  # compiled
 
 
@@ -71,17 +69,19 @@ def prepare(data: Data, preset: Preset) -> Training:
     images = data.cases["shard"].value_counts().sort_index().cumsum()
     fewer = images.index[images < preset.steps * preset.batch_size]
     cases = data.cases[data.cases["shard"].isin(images.index[: len(fewer) + 1])]
+    split = Split(0, cases, cases)
     job = Job(
-        settings,
-        data,
-        Split(0, cases, cases),
-        Path(),
-        find_hardware("auto"),
-        CHECKPOINT_MINUTES,
+        settings=settings,
+        data=data,
+        split=split,
+        feeding=plan_feeding(settings, split),
+        folder=Path(),
+        hardware=find_hardware("auto"),
+        checkpoint_minutes=CHECKPOINT_MINUTES,
     )
-    feeding, model = plan_feeding(job), build_fold_model(job)
-    compile_phase(job, feeding, model, Phase(False, 0, settings.epochs))
-    return Training(job, feeding, model)
+    model = build_fold_model(job)
+    compile_phase(job, model, Phase(False, 0, settings.epochs))
+    return Training(job, model)
 
 
 def fit_ours(training: Training) -> tuple[float, float]:
@@ -95,10 +95,10 @@ def fit_ours(training: Training) -> tuple[float, float]:
 
     from training.train.fold import Phase, fit_phase
 
-    job, feeding, model = training
+    job, model = training
     with TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         phase = Phase(False, 0, 1 + EPOCHS)
-        state = fit_phase(job._replace(folder=Path(folder)), feeding, model, None, phase)
+        state = fit_phase(job._replace(folder=Path(folder)), model, None, phase)
         files = Path(folder).glob("tensorboard/train/events*")
         records = tf.data.TFRecordDataset([str(file) for file in files])
         events = [tf.compat.v1.Event.FromString(record.numpy()) for record in records]
@@ -118,7 +118,7 @@ def fit_bare(training: Training, batches: Any) -> float:
     ends: list[float] = []
     training.model.fit(
         batches,
-        steps_per_epoch=training.feeding.steps_per_epoch,
+        steps_per_epoch=training.job.feeding.steps_per_epoch,
         epochs=1 + EPOCHS,
         callbacks=[
             keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: ends.append(time.time()))

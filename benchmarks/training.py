@@ -90,7 +90,8 @@ def measure_round(training: Training, in_memory: Any, number: int) -> Rates:
     """Train with and without what `training train` adds, and run its input alone."""
     from training.data.batches import make_training_dataset
 
-    job, feeding, _ = training
+    job = training.job
+    feeding = job.feeding
     pipeline = make_training_dataset(job.data, job.split.training, feeding)
     seconds = {}
     for turn in range(number, number + 3):  # each goes first in turn
@@ -126,7 +127,8 @@ def print_training(data: Data, preset: Preset) -> None:
     from training.data.batches import make_training_dataset
 
     training = prepare(data, preset)
-    job, feeding, model = training
+    job, model = training
+    feeding = job.feeding
     steps, batch_size = feeding.steps_per_epoch, feeding.batch_size
     in_memory = make_training_dataset(data, job.split.training, feeding).take(steps).cache()
     for _ in in_memory:  # fills the cache

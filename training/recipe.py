@@ -10,7 +10,7 @@ import json
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -228,6 +228,8 @@ def read_config(path: Path) -> dict[str, Any]:
 def explain(error: ValidationError, recipe: type[Recipe]) -> str:
     """Describe the first fault of a recipe: its key, what was received, and what is accepted."""
     first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return first["msg"]
     path = tuple(str(each) for each in first["loc"])
     key = ".".join(path)
     if first["type"] == "extra_forbidden":
@@ -243,9 +245,10 @@ def explain(error: ValidationError, recipe: type[Recipe]) -> str:
 def find_part(recipe: type[BaseModel], path: tuple[str, ...]) -> type[BaseModel]:
     """Find the nested model that the field names of `path` lead to."""
     for name in path:
-        part = recipe.model_fields[name].annotation
-        assert isinstance(part, type)
-        recipe = part
+        annotation = recipe.model_fields[name].annotation
+        for each in (annotation, *get_args(annotation)):  # an optional part is a union with None
+            if isinstance(each, type) and issubclass(each, BaseModel):
+                recipe = each
     return recipe
 
 

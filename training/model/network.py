@@ -14,16 +14,18 @@ def build_model(
     drop_connect: float = 1.0,
     diagnosis: bool = False,
 ) -> keras.Model:
-    """Build (B, S, S, 3) float RGB 0..255 -> logit of melanoma (B, 1).
+    """Build the network: (B, S, S, 3) float RGB, 0..255 -> logit of the positive class (B, 1).
 
     Args:
-        dropout: before the last layer, for training.
-        drop_connect: of the backbone's own stochastic depth (Huang et al. 2016), for training.
-        diagnosis: give [logit, logits over `DIAGNOSES` (B, D)]. Learning to tell the diagnoses
-            apart helps to tell melanoma (the first place of SIIM-ISIC 2020, arXiv:2010.05351).
+        backbone, size, weights: as in `training.model.backbones.build_backbone`.
+        dropout: rate before the last layer, in training.
+        drop_connect: factor on the rates of the backbone's stochastic depth (Huang et al. 2016), in
+            training.
+        diagnosis: return [logit, logits over `DIAGNOSES` (B, D)]. Learning to distinguish the
+            diagnoses helps to recognise melanoma (first place of SIIM-ISIC 2020, arXiv:2010.05351).
 
     Raises:
-        TrainingError: as `training.model.backbones.build_backbone`.
+        TrainingError: as `build_backbone`.
     """
     features = build_backbone(backbone, size, weights)
     for layer in features.layers:

@@ -1,4 +1,4 @@
-"""Probabilities and thresholds, chosen on out-of-fold predictions alone."""
+"""Calibration and thresholds, both chosen on out-of-fold predictions only."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,28 +15,29 @@ from processing.bundle import Calibration, OperatingPoint
 from training.errors import TrainingError
 from training.metrics.intervals import sensitivity, specificity
 
-SENSITIVITIES = (0.95, 0.90)
-# For a first look by a lay person a missed melanoma costs more than a visit to a doctor.
-IN_FORCE = "sensitivity 0.95"
+_SENSITIVITIES = (0.95, 0.90)
+# The operating point that decides the label. For a lay person's first look, a missed melanoma costs
+# more than a visit to a doctor.
+OPERATING_POINT = "sensitivity 0.95"
 
 
 def fit_calibration(oof: pd.DataFrame, data: str) -> Calibration:
     """Fit probability = sigmoid(slope * logit + intercept) (Platt 1999).
 
-    A slope alone would not do: the positive weight of the loss shifts every logit upwards.
+    A slope alone would not be enough: the positive weight of the loss shifts every logit upwards.
 
     Args:
-        oof: columns logit, target.
-        data: what the predictions are of, for the manifest.
+        oof: columns logit and target.
+        data: description of the predictions, for the manifest.
 
     Raises:
-        TrainingError: the logits do not rise with the target, so no slope can mend them.
+        TrainingError: the logits do not rise with the target, so they cannot be calibrated.
     """
     slope, intercept = _fit_line(oof["logit"].to_numpy(), oof["target"].to_numpy())
     if slope <= 0:
         raise TrainingError(
-            f"Calibration: on {data} higher logits do not mean melanoma (slope {slope:.3g}). "
-            "The model has learned nothing: train it longer or on more images."
+            f"Calibration: on {data} higher logits are not more often positive (slope "
+            f"{slope:.3g}). The model has learned nothing: train it longer or on more images."
         )
     return Calibration(slope=slope, intercept=intercept, fitted_on=data)
 
@@ -44,20 +45,20 @@ def fit_calibration(oof: pd.DataFrame, data: str) -> Calibration:
 def _fit_line(
     logit: NDArray[np.floating], target: NDArray[np.integer], shift: bool = True
 ) -> tuple[float, float]:
-    """Slope and, with `shift`, intercept of the most likely sigmoid."""
+    """Fit slope and, with `shift`, intercept of a sigmoid by maximum likelihood."""
     fit = LogisticRegression(C=np.inf, fit_intercept=shift).fit(logit[:, None], target)
     return float(fit.coef_[0, 0]), float(np.ravel(fit.intercept_)[0])
 
 
 def calibrate(logit: NDArray[np.floating], calibration: Calibration) -> NDArray[np.float64]:
-    """Logits (N,) -> probabilities (N,)."""
+    """Turn logits (N,) into probabilities (N,)."""
     probability: NDArray[np.float64] = expit(calibration.slope * logit + calibration.intercept)
     return probability
 
 
 @dataclass(frozen=True)
 class CalibrationCheck:
-    """How well one way to calibrate does on folds that it was not fitted on."""
+    """How well one way to calibrate does on folds that it was not fitted on; lower is better."""
 
     way: str
     log_loss: float
@@ -65,10 +66,10 @@ class CalibrationCheck:
 
 
 def compare_calibrations(oof: pd.DataFrame) -> list[CalibrationCheck]:
-    """Fit on all folds but one, and measure on that one: none, temperature, Platt, isotonic.
+    """Compare ways to calibrate, each fitted on all folds but one and measured on that one.
 
     Args:
-        oof: columns logit, target, fold; of two folds or more.
+        oof: columns logit, target, fold; two folds or more.
     """
     logit, target, fold = (oof[name].to_numpy() for name in ("logit", "target", "fold"))
     made = {"none": expit(logit), **{way: np.empty(len(oof)) for way in _WAYS}}
@@ -96,7 +97,7 @@ def _fit_platt(logit: NDArray[np.floating], target: NDArray[np.integer]) -> _Fit
 
 
 def _fit_isotonic(logit: NDArray[np.floating], target: NDArray[np.integer]) -> _Fit:
-    # Not to 0 and 1, which one image on the wrong side would make an infinite loss of.
+    # Not to 0 and 1, where one image on the wrong side would make the loss infinite.
     fit = IsotonicRegression(y_min=1e-4, y_max=1 - 1e-4, out_of_bounds="clip").fit(logit, target)
     return fit.predict  # type: ignore[no-any-return]
 
@@ -105,16 +106,16 @@ _WAYS = {"temperature": _fit_temperature, "Platt": _fit_platt, "isotonic": _fit_
 
 
 def choose_operating_points(oof: pd.DataFrame, data: str) -> tuple[OperatingPoint, ...]:
-    """Thresholds for each of `SENSITIVITIES`, and the balanced one (largest Youden index).
+    """Choose thresholds: one for each of `_SENSITIVITIES`, and one with the largest Youden index.
 
     Args:
         oof: columns target, probability, group.
-        data: what the predictions are of, for the manifest.
+        data: description of the predictions, for the manifest.
     """
     target, probability = oof["target"].to_numpy(), oof["probability"].to_numpy()
     thresholds = {
         f"sensitivity {level:.2f}": _threshold_of_sensitivity(target, probability, level)
-        for level in SENSITIVITIES
+        for level in _SENSITIVITIES
     }
     thresholds["balanced"] = _threshold_of_youden(target, probability)
     return tuple(
@@ -132,7 +133,7 @@ def choose_operating_points(oof: pd.DataFrame, data: str) -> tuple[OperatingPoin
 def _threshold_of_sensitivity(
     target: NDArray[np.integer], probability: NDArray[np.floating], level: float
 ) -> float:
-    """The highest threshold that still finds `level` of the positives."""
+    """Find the highest threshold with a sensitivity of at least `level`."""
     positives = np.sort(probability[target == 1])
     missed = int(np.floor((1 - level) * len(positives) + 1e-9))
     return _just_below(probability, positives[missed])
@@ -146,6 +147,6 @@ def _threshold_of_youden(target: NDArray[np.integer], probability: NDArray[np.fl
 
 
 def _just_below(probability: NDArray[np.floating], at: float) -> float:
-    """Half-way to the next lower value, so that rounding in serving moves no image across."""
+    """Go half-way to the next lower value, so that rounding in serving moves no image across."""
     lower = probability[probability < at]
     return float((at + lower.max(initial=0.0)) / 2)

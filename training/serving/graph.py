@@ -1,4 +1,4 @@
-"""The graph that serves: folds and orientations averaged, calibration, map and embedding in one."""
+"""The serving graph: averaged folds and orientations, calibration, activation map and embedding."""
 
 import os
 import tempfile
@@ -21,12 +21,12 @@ from training.serving.outliers import Normal
 from training.train.predict import orient, turn_back
 
 Precision = Literal["float32", "float16", "int8"]
-# Where the network still tells how a picture looks, be it a lesion or not. Its last features keep
-# what tells melanoma from nevi, and photos of anything fall among them (docs/experiments.md).
+# These stages still describe any picture, lesion or not. The last features keep only what separates
+# melanoma from nevi, and photos of anything fall among those of lesions (docs/experiments.md).
 _EMBEDDED_STAGES = ("block6", "block7")
-# What int8 leaves in floating point: all but convolutions and their sums, and the first stages,
-# which are small. The logits of a Lite0 are then off by 0.2 (standard deviation, 1,500 images); by
-# 0.5 with the first stages in int8, and by 1.8 with everything.
+# int8 keeps in floating point everything but convolutions and their sums, and also the small first
+# stages. The logits of a Lite0 are then off by 0.2 (standard deviation, 1,500 images); they are off
+# by 0.5 with the first stages in int8, and by 1.8 with everything in int8.
 _KEPT_STAGES = ("stem", "block1", "block2")
 _KEPT_FLOAT = [
     "MEAN", "FULLY_CONNECTED", "BATCH_MATMUL", "LOGISTIC", "CONCATENATION", "SPLIT",
@@ -36,11 +36,11 @@ _KEPT_FLOAT = [
 
 
 class ServingGraph:
-    """What the bundle's graph does.
+    """The computation of a bundle's graph.
 
-    (B, S, S, 3) uint8 RGB -> probability (B,), logit (B,), by_view (B, V), what each orientation's
-    probability is alone, cam (B, h, w), embedding (B, D), and distance (B,) of the embedding from
-    those of training images.
+    (B, S, S, 3) uint8 RGB -> probability (B,), logit (B,), by_view (B, V), the probability from
+    each orientation alone, cam (B, h, w), the class activation map, embedding (B, D), and distance
+    (B,) of the embedding from those of training images.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class ServingGraph:
 
         Args:
             models: each (B, S, S, 3) float, 0..255 -> logit (B, 1).
-            views: how many orientations of a photo are averaged, a key of `VIEWS`.
-            slope, intercept: of the calibration of the mean logit.
-            normal: what the distance is measured from; None: no distance.
+            views: number of orientations of a photo to average, a key of `VIEWS`.
+            slope, intercept: calibration of the mean logit.
+            normal: reference of the distance; None: the graph returns no distance.
         """
         self.size: int = models[0].input_shape[1]
         self._views = VIEWS[views]
@@ -69,7 +69,7 @@ class ServingGraph:
 
     def _serve(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         views = len(self._views)
-        # In one batch: the converter would write the weights once for each call of a model.
+        # In one batch, because the converter writes the weights once for each call of a model.
         oriented = tf.concat([orient(images, view) for view in self._views], 0)
         pixels = tf.cast(oriented, tf.float32)
         logits, maps = [], []
@@ -102,13 +102,13 @@ class ServingGraph:
         return tf.sigmoid(self._slope * logit + self._intercept)
 
     def convert(self, precision: Precision, images: NDArray[np.uint8] | None = None) -> bytes:
-        """LiteRT's form.
+        """Convert to a LiteRT model.
 
         Args:
-            images: (N, S, S, 3), what int8 measures the ranges of the activations on.
+            images: (N, S, S, 3), on which int8 measures the ranges of the activations.
         """
         archive = keras.export.ExportArchive()
-        # Untracked variables are not frozen, and LiteRT then reads NaN for them without a word.
+        # Untracked variables are not frozen, and LiteRT then silently reads NaN for them.
         for model in self._models:
             archive.track(model)
         archive.add_endpoint(SIGNATURE, self.serve)
@@ -126,25 +126,25 @@ class ServingGraph:
     def compare(
         self, converted: bytes, images: NDArray[np.uint8], thresholds: Sequence[float]
     ) -> float:
-        """The largest difference in probability of a converted form from Keras's.
+        """Return the largest difference in probability between a converted graph and Keras.
 
         Args:
             images: (N, S, S, 3).
-            thresholds: on the probability.
+            thresholds: probabilities at which both must decide alike.
 
         Raises:
-            TrainingError: it is above `GOLDEN_TOLERANCE`, or an image falls on another side of a
-                threshold.
+            TrainingError: the difference exceeds `GOLDEN_TOLERANCE`, or an image falls on another
+                side of a threshold.
         """
         expected = self.serve(tf.constant(images))["probability"].numpy()
         given = run_litert(converted, images, len(images))["probability"]
         difference = float(np.abs(given - expected).max())
         limits = np.reshape(thresholds, (-1, 1))
-        otherwise = ((given >= limits) != (expected >= limits)).any(axis=0).sum()
-        if not difference <= GOLDEN_TOLERANCE or otherwise:
+        changed = ((given >= limits) != (expected >= limits)).any(axis=0).sum()
+        if not difference <= GOLDEN_TOLERANCE or changed:
             raise TrainingError(
                 f"The converted graph differs from Keras by up to {difference:.2g} in probability "
-                f"on {len(images)} images and decides {otherwise} of them otherwise; at most "
+                f"on {len(images)} images and decides {changed} of them differently; at most "
                 f"{GOLDEN_TOLERANCE} and none is allowed. Nothing was written."
             )
         return difference
@@ -173,8 +173,8 @@ def _quantize(converter: tf.lite.TFLiteConverter, images: NDArray[np.uint8] | No
     converter.representative_dataset = lambda: (
         (SIGNATURE, {"images": image[None]}) for image in images
     )
-    wholly = _quantize_all_but(converter, [])
-    return _quantize_all_but(converter, _list_first_stages(wholly))
+    everything = _quantize_all_but(converter, [])
+    return _quantize_all_but(converter, _list_first_stages(everything))
 
 
 def _quantize_all_but(converter: tf.lite.TFLiteConverter, nodes: list[str]) -> bytes:
@@ -182,7 +182,7 @@ def _quantize_all_but(converter: tf.lite.TFLiteConverter, nodes: list[str]) -> b
         denylisted_ops=_KEPT_FLOAT, denylisted_nodes=nodes
     )
     with warnings.catch_warnings():
-        # It makes an interpreter of TensorFlow's own, which TensorFlow calls outdated.
+        # It uses TensorFlow's own interpreter, which is deprecated.
         warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated", UserWarning)
         debugger = tf.lite.experimental.QuantizationDebugger(
             converter=converter,
@@ -194,7 +194,7 @@ def _quantize_all_but(converter: tf.lite.TFLiteConverter, nodes: list[str]) -> b
 
 
 def _list_first_stages(model: bytes) -> list[str]:
-    """Names of the int8 results of a converted graph's first stages."""
+    """List the names of the int8 tensors in the first stages of a converted graph."""
     tensors = Interpreter(model_content=model).get_tensor_details()
     return [
         tensor["name"]
@@ -207,10 +207,10 @@ def _list_first_stages(model: bytes) -> list[str]:
 def run_litert(
     model: bytes, images: Iterable[NDArray[np.uint8]], total: int
 ) -> dict[str, NDArray[np.float32]]:
-    """What a converted graph gives for `total` images (S, S, 3), each alone, on all cores.
+    """Run a converted graph on `total` images (S, S, 3), one at a time, on all cores.
 
     Returns:
-        Its outputs, (total, ...) each.
+        The graph's outputs, each (total, ...), in the order of the images.
     """
     waiting, taking = enumerate(images), threading.Lock()
     answers: dict[int, dict[str, NDArray[np.float32]]] = {}
@@ -228,7 +228,7 @@ def run_litert(
 
         workers = os.cpu_count() or 1
         with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(work, range(workers)))  # which raises what they raise
+            list(pool.map(work, range(workers)))  # raises what a worker raised
     return {
         name: np.concatenate([answers[i][name] for i in range(len(answers))])
         for name in next(iter(answers.values()), {})

@@ -1,7 +1,7 @@
-"""Photos that are no lesions: those whose features lie far from all that training has seen.
+"""Detection of photos that show no lesion: their features lie far from those of training images.
 
-Mahalanobis distance of pooled features from below the network's last ones (Lee et al. 2018, whose
-best layers for the task's own classes are not these). `docs/experiments.md` compares the layers.
+The measure is the Mahalanobis distance of pooled features from below the network's last layers (Lee
+et al. 2018, who classified best with other layers). `docs/experiments.md` compares the layers.
 """
 
 from typing import NamedTuple
@@ -11,38 +11,38 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
 
-REFUSED = 0.02  # of held-out lesions
-_IMAGES = 4000  # that the distance is fitted on, at most
-_FEWEST = 1000  # that each collection may give, however small another one is
+REFUSED = 0.02  # share of held-out lesions that the threshold rejects
+_IMAGES = 4000  # at most, to fit the distance on
+_PER_COLLECTION = 1000  # that a collection may always give, however small another one is
 
 
 class Normal(NamedTuple):
-    """Mean and whitening of the embeddings of training images."""
+    """Mean and whitening matrix of the embeddings of training images."""
 
     mean: NDArray[np.float32]  # (D,)
     whitening: NDArray[np.float32]  # (D, K)
 
 
 def choose_fitted(cases: pd.DataFrame) -> pd.DataFrame:
-    """The first of `cases`, equally many of each collection, to fit the distance on.
+    """Choose the images to fit the distance on: the first of `cases`, equally many per collection.
 
-    Were they as frequent as in the archive, its largest collection would decide how a lesion looks,
-    and three times as many of a small one would be refused (`docs/experiments.md`).
+    With the frequencies of the archive, its largest collection would decide what a lesion looks
+    like, and three times as many images of a small one would be rejected (`docs/experiments.md`).
     """
-    # The names of ISIC's lesions begin with that of their collection: HAM_0000118, BCN_0000000.
+    # ISIC's lesion names begin with the name of their collection: HAM_0000118, BCN_0000000.
     named = cases["lesion_id"].astype("string").str.extract(r"^([A-Z]+)\d*_", expand=False)
     collections = cases.groupby(cases["source"] + "/" + named.fillna(""), sort=False)
-    most = min(max(collections.size().min(), _FEWEST), _IMAGES // collections.ngroups)
+    most = min(max(collections.size().min(), _PER_COLLECTION), _IMAGES // collections.ngroups)
     return collections.head(most)
 
 
 def fit_normal(embedding: NDArray[np.floating], kept: float = 0.5) -> Normal:
-    """Fit to embeddings (N, D); the covariance is shrunk (Ledoit & Wolf 2004).
+    """Fit mean and whitening to embeddings (N, D), with a shrunk covariance (Ledoit & Wolf 2004).
 
     Args:
-        kept: of the D directions, those in which lesions vary least: what they have in common.
-            These tell other pictures (Kamoi & Kobayashi 2020, arXiv:2003.00402), and half of them
-            take half the size.
+        kept: share of the D directions that is kept: those in which lesions vary least. What
+            lesions have in common is what sets other pictures apart (Kamoi & Kobayashi 2020,
+            arXiv:2003.00402), and half of the directions need half the space.
     """
     mean, scale = embedding.mean(axis=0), embedding.std(axis=0) + 1e-6
     precision = LedoitWolf(assume_centered=True).fit((embedding - mean) / scale).precision_
@@ -53,12 +53,12 @@ def fit_normal(embedding: NDArray[np.floating], kept: float = 0.5) -> Normal:
 
 
 def measure_distance(embedding: NDArray[np.floating], normal: Normal) -> NDArray[np.float64]:
-    """Squared Mahalanobis distances (N,) of embeddings (N, D), per direction: lesions about 1."""
+    """Measure squared Mahalanobis distances (N,), per direction, of embeddings (N, D): lesions ~1."""
     whitened = (embedding - normal.mean) @ normal.whitening
     distance: NDArray[np.float64] = np.mean(np.square(whitened, dtype=np.float64), axis=1)
     return distance
 
 
 def choose_threshold(distance: NDArray[np.floating]) -> float:
-    """The distance that `REFUSED` of held-out lesions (N,) exceed."""
+    """Choose the distance that a share `REFUSED` of held-out lesions (N,) exceeds."""
     return float(np.quantile(distance, 1 - REFUSED))

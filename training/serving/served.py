@@ -1,4 +1,4 @@
-"""A run as it is served: the graph, and all that is chosen on its out-of-fold predictions."""
+"""A run as it is served: the graph, and what is chosen on its out-of-fold predictions."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ from training.train.splits import split_folds
 _log = logging.getLogger(__name__)
 
 CHECKED_IMAGES = 64
-_RANGED_IMAGES = 300  # that int8 measures its ranges on
+_RANGED_IMAGES = 300  # on which int8 measures the ranges of activations
 
 
 class FinishedRun(NamedTuple):
@@ -140,10 +140,10 @@ def serve_run(run: FinishedRun, precision: Precision, views: int) -> Served:
 
 
 def read_tests(tests: Sequence[epath.Path], data: Data) -> list[Data]:
-    """Read test sets, none of which may share anything with the training data.
+    """Read test sets, and check that they share nothing with the training data.
 
     Raises:
-        TrainingError: one does, or is of another size or target.
+        TrainingError: a test set shares an image, patient or lesion, or has another size or target.
     """
     read = [read_data(test) for test in tests]
     for test in read:
@@ -152,7 +152,7 @@ def read_tests(tests: Sequence[epath.Path], data: Data) -> list[Data]:
 
 
 def predict_test(served: Served, test: Data, model: bytes | None = None) -> pd.DataFrame:
-    """Predict a test set: columns as of `predict_cases`, and probability, outlier."""
+    """Predict a test set: the columns of `predict_cases`, and probability and outlier."""
     table, outputs = predict_cases(model or served.model, test, test.cases)
     return table.assign(
         probability=outputs["probability"].astype(np.float64),
@@ -191,19 +191,19 @@ def _check_test(test: Data, data: Data) -> None:
     size, wanted = test.build.settings.size, data.build.settings.size
     if size != wanted:
         raise TrainingError(
-            f"--test {test.folder} holds images of {size} px, the model takes {wanted}. "
+            f"--test {test.folder} holds images of {size} px, but the model takes {wanted}. "
             f"Build it again with --size {wanted}."
         )
     if test.build.settings.target != data.build.settings.target:
         raise TrainingError(
-            f"--test {test.folder} counts {test.build.settings.target} as positive, the training "
-            f"data {data.build.settings.target}. Build it again with the same --target."
+            f"--test {test.folder} counts {test.build.settings.target} as positive, but the "
+            f"training data {data.build.settings.target}. Build it again with the same --target."
         )
     check_first_records(test.shards(), size)
     for check in compare_test_set(data.cases, test.cases, ""):
         if len(check.found):
             raise TrainingError(
                 f"--test {test.folder} shares {len(check.found)} {check.what} with the training "
-                f"data, first {check.found['found'].iloc[0]}. A test set must be apart: build the "
-                f"training data with --apart-from {test.folder}."
+                f"data, first {check.found['found'].iloc[0]}. Build the training data with "
+                f"--apart-from {test.folder}."
             )

@@ -1,1 +1,1 @@
-"""Cross-validation, and the run folder that it writes. Sees no test set."""
+"""Cross-validation and the run folder that it writes. Test sets are never read here."""

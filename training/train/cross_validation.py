@@ -1,4 +1,4 @@
-"""Cross-validation, top to bottom: folds of shards -> models -> out-of-fold predictions."""
+"""Cross-validation from top to bottom: folds of shards, models, out-of-fold predictions."""
 
 import logging
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from training.errors import TrainingError
 from training.files import is_full
 from training.model.network import build_model
 from training.recipe import TrainSettings, list_changes
-from training.train.fold import Job, train_fold
+from training.train.fold import Job, plan_feeding, train_fold
 from training.train.hardware import check_batch_size, find_hardware
 from training.train.report import write_run_report
 from training.train.run import (
@@ -39,13 +39,19 @@ def cross_validate(
     checkpoint_minutes: float = CHECKPOINT_MINUTES,
     precision: str = "auto",
 ) -> RunMetrics | None:
-    """Train the folds of `only_folds` (none given: all) and pool and show every fold that is done.
+    """Train some folds of a run, pool all folds that are finished, and write the run's report.
+
+    Args:
+        only_folds: the folds to train; none: all of them.
+        resume: continue the run in this folder.
+        checkpoint_minutes: time between checkpoints within an epoch.
+        precision: Keras's dtype policy, or auto.
 
     Returns:
-        What metrics.json holds; None in other processes than the first.
+        The content of metrics.json; None in every process but the first.
 
     Raises:
-        TrainingError: the data, the run folder or an option is not usable.
+        TrainingError: the data, the run folder or an option cannot be used.
     """
     splits = split_folds(settings, data)
     unknown = [fold for fold in only_folds if fold not in splits]
@@ -56,7 +62,7 @@ def cross_validate(
     check_batch_size(settings.batch_size, hardware)
     if hardware.process == 0:
         check_run(run, settings, resume)
-    # Before the run folder is made: weights that cannot be had should leave nothing behind.
+    # Before the run folder is made, so that weights that are not available leave nothing behind.
     if settings.weights_run:
         check_start(settings, settings.weights_run, only_folds or splits)
     else:
@@ -69,20 +75,28 @@ def cross_validate(
     for fold in only_folds or splits:
         folder = fold_folder(run, fold)
         if (folder / OOF).exists():
-            _log.info("Fold %d is done already", fold)
+            _log.info("Fold %d is already finished", fold)
             continue
         _log.info("Fold %d of %d", fold, settings.folds)
-        job = Job(settings, data, splits[fold], folder, hardware, checkpoint_minutes)
+        job = Job(
+            settings=settings,
+            data=data,
+            split=splits[fold],
+            feeding=plan_feeding(settings, splits[fold]),
+            folder=folder,
+            hardware=hardware,
+            checkpoint_minutes=checkpoint_minutes,
+        )
         try:
             train_fold(job)
         except Exception as error:
-            if is_full(error):  # not all files are ours to write: TensorBoard's, for one
+            if is_full(error):  # also where we do not write ourselves, as in TensorBoard's files
                 raise TrainingError(
-                    f"{folder}: the disk is full. The last checkpoint stays: free some space and "
-                    "go on with --resume."
+                    f"{folder}: the disk is full. The last checkpoint is kept: free some space and "
+                    "continue with --resume."
                 ) from error
             raise
-    if hardware.process:  # another process writes
+    if hardware.process:  # the first process writes
         return None
     metrics = pool(run, settings.folds)
     write_run_report(run, settings, metrics)

@@ -1,4 +1,4 @@
-"""One fold, from its cases to its saved model and predictions."""
+"""Training of one fold: from its cases to a saved model and its predictions."""
 
 import logging
 import math
@@ -24,7 +24,7 @@ from training.train.checkpoint import (
     write_history,
 )
 from training.train.hardware import Hardware
-from training.train.losses import make_loss, positive_weight_of
+from training.train.losses import choose_positive_weight, make_loss
 from training.train.predict import predict
 from training.train.run import KERAS_MODEL, OOF, fold_folder
 from training.train.schedules import PerStep
@@ -32,78 +32,75 @@ from training.train.splits import Split
 
 _log = logging.getLogger(__name__)
 
-_PREDICTED_AT_ONCE = 32  # images, at least
+_PREDICTED_AT_ONCE = 32  # images; more where the devices do not divide it
 
 
 class Job(NamedTuple):
-    """One fold to train."""
+    """One fold to train, with everything that its training needs."""
 
     settings: TrainSettings
     data: Data
     split: Split
-    folder: Path
+    feeding: Feeding
+    folder: Path  # the fold's own
     hardware: Hardware
     checkpoint_minutes: float
 
-    @property
-    def seed(self) -> int:
-        """Of this fold alone."""
-        return self.settings.seed + self.split.fold
-
 
 def train_fold(job: Job) -> None:
-    """Train on one part of the cases; save the model and its predictions for the other."""
-    settings, hardware = job.settings, job.hardware
-    keras.utils.set_random_seed(job.seed)
-    feeding = plan_feeding(job)
+    """Train a fold, or resume it, and save its model and its predictions of the held-out images.
+
+    Raises:
+        TrainingError: the loss or a prediction is not finite, or a checkpoint is damaged.
+    """
+    settings, hardware, split = job.settings, job.hardware, job.split
+    keras.utils.set_random_seed(job.feeding.seed)
     model = build_fold_model(job)
     state = None
     if checkpoint_path(job.folder).exists():
         state = read_checkpoint(checkpoint_path(job.folder))
-        _log.info("Going on in epoch %d, after step %d", state.epoch + 1, state.step)
+        _log.info("Continuing in epoch %d, after step %d", state.epoch + 1, state.step)
     job.folder.mkdir(parents=True, exist_ok=True)
     for phase in _list_phases(settings):
         if state and state.epoch >= phase.end < settings.epochs:
             continue
-        compile_phase(job, feeding, model, phase)
+        compile_phase(job, model, phase)
         while state is None or state.epoch < phase.end:
-            state = fit_phase(job, feeding, model, state, phase)
+            state = fit_phase(job, model, state, phase)
     assert state is not None
     restore(model, state, state.frozen)
-    model.optimizer.finalize_variable_values(model.trainable_variables)  # the averaged ones
+    model.optimizer.finalize_variable_values(model.trainable_variables)  # the averaged weights
     with hardware.alone(), hardware.scope():
         trained = _copy_for_inference(settings, model)
-        split = job.split
         _log.info("Predicting the %d held-out images of fold %d", len(split.scored), split.fold)
         at_once = hardware.devices * math.ceil(_PREDICTED_AT_ONCE / hardware.devices)
-        predictions = predict(trained, job.data, job.split.scored, at_once, settings.tta)
+        predictions = predict(trained, job.data, split.scored, at_once, settings.tta)
     if not np.isfinite(predictions["logit"]).all():
         raise TrainingError(
-            f"{job.folder.name}: the model's predictions are no numbers, though its loss was one. "
-            "Train in another --run with a lower --learning-rate."
+            f"{job.folder.name}: the loss is finite, but the model's predictions are not. Train "
+            "in another --run with a lower --learning-rate."
         )
     if hardware.process == 0:
         with replacing(job.folder / KERAS_MODEL) as partial:
             trained.save(partial)
         write_history(job.folder, state.history)
-        # Last: a fold counts as done once these are there.
-        write_whole(job.folder / OOF, predictions.assign(fold=job.split.fold).to_csv(index=False))
+        # Written last: a fold counts as finished once its predictions exist.
+        write_whole(job.folder / OOF, predictions.assign(fold=split.fold).to_csv(index=False))
         checkpoint_path(job.folder).unlink(missing_ok=True)  # four times the model's size
 
 
-def plan_feeding(job: Job) -> Feeding:
-    """How the training images of a fold become batches.
+def plan_feeding(settings: TrainSettings, split: Split) -> Feeding:
+    """Decide how the training images of a fold become batches.
 
     Raises:
-        TrainingError: a batch holds more images than the fold has.
+        TrainingError: the fold has fewer images than a batch.
     """
-    settings, cases = job.settings, job.split.training
-    positives, negatives = count_examples(cases, settings.positives_repeated)
+    positives, negatives = count_examples(split.training, settings.positives_repeated)
     steps = (positives + negatives) // settings.batch_size
     if steps == 0:
         raise TrainingError(
             f"--batch-size {settings.batch_size} is more than the {positives + negatives} training "
-            f"images of fold {job.split.fold}."
+            f"images of fold {split.fold}."
         )
     return Feeding(
         size=settings.size,
@@ -111,15 +108,15 @@ def plan_feeding(job: Job) -> Feeding:
         steps_per_epoch=min(steps, settings.steps_per_epoch or steps),
         epochs=settings.epochs,
         augmentation=settings.augmentation,
-        positive_weight=positive_weight_of(settings.loss, positives, negatives),
+        positive_weight=choose_positive_weight(settings.loss, positives, negatives),
         positives_repeated=settings.positives_repeated,
         diagnosis=settings.diagnosis_weight > 0,
-        seed=job.seed,
+        seed=settings.seed + split.fold,
     )
 
 
 def build_fold_model(job: Job) -> keras.Model:
-    """Build the network, with the weights that the fold starts from."""
+    """Build the network with the weights that the fold starts from."""
     settings = job.settings
     with job.hardware.scope():
         model = build_model(
@@ -134,7 +131,7 @@ def build_fold_model(job: Job) -> keras.Model:
             start = fold_folder(Path(settings.weights), job.split.fold) / KERAS_MODEL
             _copy_weights(keras.models.load_model(start), model)
     if job.hardware.strategy:
-        # As JAX does by itself: statistics of the whole batch, not of each device's part of it.
+        # Statistics of the whole batch, as JAX computes them, not of each device's part of it.
         for layer in model.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = True
@@ -142,11 +139,11 @@ def build_fold_model(job: Job) -> keras.Model:
 
 
 class Phase(NamedTuple):
-    """Epochs that train the same weights."""
+    """Consecutive epochs that train the same layers."""
 
     frozen: bool  # the backbone keeps its weights and statistics
-    first: int
-    end: int
+    first: int  # epoch
+    end: int  # the epoch after the last one
 
 
 def _list_phases(settings: TrainSettings) -> list[Phase]:
@@ -155,9 +152,9 @@ def _list_phases(settings: TrainSettings) -> list[Phase]:
     return [phase for phase in phases if phase.first < phase.end]
 
 
-def compile_phase(job: Job, feeding: Feeding, model: keras.Model, phase: Phase) -> None:
-    """Compile the model for the epochs of one phase, with an optimizer of its own."""
-    settings = job.settings
+def compile_phase(job: Job, model: keras.Model, phase: Phase) -> None:
+    """Compile the model for the epochs of one phase, with a new optimizer."""
+    settings, feeding = job.settings, job.feeding
     for layer in model.layers:
         layer.trainable = not phase.frozen or layer.name in ("logit", "diagnosis")
     losses = [make_loss(settings.loss)]
@@ -186,10 +183,13 @@ def _make_optimizer(
     return optimizer
 
 
-def fit_phase(
-    job: Job, feeding: Feeding, model: keras.Model, state: State | None, phase: Phase
-) -> State:
-    """Train to the end of the epoch that was cut off, else to the end of the phase."""
+def fit_phase(job: Job, model: keras.Model, state: State | None, phase: Phase) -> State:
+    """Train to the end of an interrupted epoch, or else to the end of the phase.
+
+    Args:
+        state: where training was interrupted; None: it has not begun.
+    """
+    feeding = job.feeding
     epoch, step = (state.epoch, state.step) if state else (0, 0)
     if state:
         restore(model, state, phase.frozen)
@@ -212,17 +212,17 @@ def fit_phase(
         initial_epoch=epoch,
         epochs=epoch + 1 if step else phase.end,
         callbacks=callbacks,
-        shuffle=False,  # the data set shuffles its records itself
+        shuffle=False,  # the data set shuffles its own records
         verbose=1 if sys.stdout.isatty() else 2,
     )
-    # Not the model's own weights: Keras put the averaged ones there, and training goes on from the
-    # others.
+    # Not the model's weights: Keras has replaced them by the averaged ones, and training continues
+    # from the others.
     assert checkpoint.state is not None
     return checkpoint.state
 
 
 def _copy_for_inference(settings: TrainSettings, model: keras.Model) -> keras.Model:
-    """The same network in float32, without the second head."""
+    """Build the same network in float32, without the second head."""
     policy = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_global_policy("float32")
     copy = build_model(settings.backbone, settings.size, "none")
@@ -232,9 +232,9 @@ def _copy_for_inference(settings: TrainSettings, model: keras.Model) -> keras.Mo
 
 
 def _copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Between networks that differ, if at all, in the second head, which comes last."""
+    """Copy weights between networks that differ at most in the second head, which comes last."""
     layers = [[layer for layer in model.layers if layer.weights] for model in (source, target)]
-    for theirs, ours in zip(*layers, strict=False):
-        ours.set_weights(theirs.get_weights())
-        if isinstance(ours, keras.layers.Normalization):
-            ours.finalize_state()
+    for from_layer, to_layer in zip(*layers, strict=False):
+        to_layer.set_weights(from_layer.get_weights())
+        if isinstance(to_layer, keras.layers.Normalization):
+            to_layer.finalize_state()

@@ -1,8 +1,8 @@
-"""What this machine has to train on, and how Keras is to use it.
+"""Detection of the devices to train on, and the setup of Keras for them.
 
-TensorFlow: CPU, one GPU, several GPUs (MirroredStrategy), TPUs (TPUStrategy, where this TensorFlow
-can use them). JAX: whatever it finds, in one process or in several. What is there and cannot be
-used is said.
+With TensorFlow: a CPU, one GPU, several GPUs (MirroredStrategy), or TPUs (TPUStrategy, where the
+installed TensorFlow supports them). With JAX: all devices that it lists, in one process or in
+several. A device that is present but cannot be used is logged as a warning.
 """
 
 import importlib.util
@@ -18,23 +18,23 @@ from training.errors import TrainingError
 _log = logging.getLogger(__name__)
 
 BACKEND = "KERAS_BACKEND"
-# Set by whoever starts several processes; keras.distribution.initialize reads the same ones.
+# Set by whoever starts several processes; keras.distribution.initialize reads it, too.
 _PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 
 
 class Hardware(NamedTuple):
-    """What a run trains on."""
+    """The devices that a run trains on."""
 
     description: str
     devices: int
     precision: str  # Keras's dtype policy
-    strategy: Any = None  # of TensorFlow, where there are several devices or a TPU
-    distribution: Any = None  # of Keras, where JAX has several devices
+    strategy: Any = None  # TensorFlow's, for several devices or a TPU
+    distribution: Any = None  # Keras's, for several devices of JAX
     process: int = 0
     processes: int = 1
 
     def scope(self) -> AbstractContextManager[Any]:
-        """Within it a model's variables are made."""
+        """Return the context in which a model's variables must be created."""
         if self.strategy is None:
             return nullcontext()
         scope: AbstractContextManager[Any] = self.strategy.scope()
@@ -42,7 +42,7 @@ class Hardware(NamedTuple):
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Within it this process works with its own devices, whatever the other processes do."""
+        """Let this process use its own devices alone, independently of the other processes."""
         if self.processes == 1:
             yield
             return
@@ -51,48 +51,49 @@ class Hardware(NamedTuple):
 
         own = [f"{device.platform}:{device.id}" for device in jax.local_devices()]
         distribution = keras.distribution.DataParallel(devices=own, auto_shard_dataset=False)
-        # Keras takes every mesh for one of all processes, and would wait for the others' data.
+        # Keras assumes that every mesh spans all processes, and would wait for the others' data.
         with distribution.scope():
             yield
 
     def rows(self, batch_size: int) -> slice:
-        """Of each batch, what this process feeds."""
+        """Return the part of each batch that this process feeds."""
         share = batch_size // self.processes
         return slice(self.process * share, (self.process + 1) * share)
 
 
 def choose_backend() -> None:
-    """Decide what Keras runs on, and how; before it and TensorFlow are imported.
+    """Choose Keras's backend; call this before Keras and TensorFlow are imported.
 
-    JAX where a TPU is there and nobody chose. TensorFlow on a CPU repeats a run bit for bit.
+    JAX is chosen if there is a TPU and `KERAS_BACKEND` is not set, TensorFlow otherwise. On a CPU,
+    TensorFlow is set up to repeat a run bit for bit.
 
     Raises:
-        TrainingError: the backend that was chosen cannot be had.
+        TrainingError: `KERAS_BACKEND` names a backend that is unknown or not installed.
     """
     chosen = os.environ.get(BACKEND, "")
     if not chosen and _find_tpus() and importlib.util.find_spec("jax"):
         os.environ[BACKEND] = "jax"
     elif chosen not in ("", "tensorflow", "jax"):
-        raise TrainingError(f"{BACKEND}={chosen} is none that we train with: tensorflow or jax.")
+        raise TrainingError(f"{BACKEND}={chosen} is not supported. Set it to tensorflow or jax.")
     elif chosen == "jax" and importlib.util.find_spec("jax") is None:
         raise TrainingError(
             f"{BACKEND}=jax, but the package jax is not installed: pip install jax (for a TPU "
             f"'jax[tpu]', for a GPU 'jax[cuda12]'), or unset {BACKEND} to train with TensorFlow."
         )
     if os.environ.get(BACKEND) != "jax" and not _find_nvidia():
-        # One operation at a time, on all cores. Side by side they would share the cores in ever
-        # new ways, which changes the order of the sums within them, and so the weights.
+        # One operation at a time, on all cores. Operations that run side by side share the cores
+        # differently each time, which changes the order of their sums, and so the weights.
         os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
 
 def find_hardware(precision: str) -> Hardware:
-    """Find the devices and make Keras use them, and say so.
+    """Detect the devices, set Keras up for them, and log them.
 
     Args:
-        precision: Keras's dtype policy; auto: mixed where the device is made for it.
+        precision: Keras's dtype policy; auto: mixed precision on devices made for it.
 
     Raises:
-        TrainingError: Keras runs on another backend than TensorFlow or JAX.
+        TrainingError: Keras's backend is neither TensorFlow nor JAX.
     """
     import keras
 
@@ -102,7 +103,7 @@ def find_hardware(precision: str) -> Hardware:
     elif backend == "jax":
         hardware = _find_with_jax()
     else:
-        raise TrainingError(f"Keras runs on {backend}: set {BACKEND} to tensorflow or jax.")
+        raise TrainingError(f"Keras's backend is {backend}. Set {BACKEND} to tensorflow or jax.")
     if precision != "auto":
         hardware = hardware._replace(precision=precision)
     keras.mixed_precision.set_global_policy(hardware.precision)
@@ -111,10 +112,10 @@ def find_hardware(precision: str) -> Hardware:
 
 
 def check_batch_size(batch_size: int, hardware: Hardware) -> None:
-    """Check that each device gets as many images.
+    """Check that every device gets the same number of images.
 
     Raises:
-        TrainingError: the devices do not divide the batch.
+        TrainingError: the batch size is not a multiple of the number of devices.
     """
     if batch_size % hardware.devices:
         raise TrainingError(
@@ -140,7 +141,7 @@ def _find_with_tensorflow() -> Hardware:
             return Hardware(f"{count} TPU cores, {name}", count, "mixed_bfloat16", strategy)
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus and (cards := _find_nvidia()):
-        _report(cards, name, "it lists no GPU", "pip install 'tensorflow[and-cuda]'")
+        _report(cards, name, "no GPU is listed", "pip install 'tensorflow[and-cuda]'")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     kind = "GPU" if gpus else "CPU"
@@ -159,7 +160,7 @@ def _find_with_jax() -> Hardware:
     import keras
     import tensorflow as tf
 
-    # TensorFlow only reads the shards here; it would take the memory of the devices, too.
+    # TensorFlow only reads the shards here; otherwise it would reserve the devices' memory, too.
     for kind in ("GPU", "TPU"):
         tf.config.set_visible_devices([], kind)
     if _PROCESSES in os.environ and not jax.distributed.is_initialized():
@@ -168,9 +169,9 @@ def _find_with_jax() -> Hardware:
     kind, name = devices[0].platform.upper(), f"JAX {jax.__version__}"
     if kind == "CPU" and not os.environ.get("JAX_PLATFORMS"):
         if tpus := _find_tpus():
-            _report(tpus, name, "it lists no TPU", "pip install 'jax[tpu]'")
+            _report(tpus, name, "no TPU is listed", "pip install 'jax[tpu]'")
         if cards := _find_nvidia():
-            _report(cards, name, "it lists no GPU", "pip install 'jax[cuda12]'")
+            _report(cards, name, "no GPU is listed", "pip install 'jax[cuda12]'")
     distribution = None
     if len(devices) > 1:
         distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
@@ -195,7 +196,7 @@ def _count(devices: list[Any], kind: str) -> str:
 
 
 def _find_tpus() -> list[str]:
-    """Signs of a TPU: its device files, or what the TPU machines' environment says."""
+    """List signs of a TPU: its device files, and the environment variables of TPU machines."""
     device = Path("/dev")
     files = [str(path) for path in [*device.glob("accel*"), *device.glob("vfio/[0-9]*")]]
     return files + [name for name in ("TPU_NAME", "TPU_ACCELERATOR_TYPE") if name in os.environ]
@@ -208,6 +209,6 @@ def _find_nvidia() -> list[str]:
 def _report(found: list[str], name: str, why: str, remedy: str) -> None:
     why = why.splitlines()[0] if why else "unknown"
     _log.warning(
-        "Warning: %s is here, but %s cannot use it (%s). To use it: %s.",
+        "Warning: %s is present, but %s cannot use it (%s). To use it: %s.",
         ", ".join(found), name, why, remedy,
     )  # fmt: skip

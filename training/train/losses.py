@@ -1,4 +1,4 @@
-"""Losses for one logit and a rare positive class: Keras's own, chosen by name."""
+"""Keras's losses for one logit and a rare positive class, chosen by name."""
 
 import keras
 
@@ -6,9 +6,10 @@ from training.recipe import Loss
 
 
 def make_loss(loss: Loss) -> keras.losses.Loss:
-    """Loss of targets (B, 1) in 0..1 and logits (B, 1); focal: Lin et al. 2017.
+    """Make the loss of targets (B, 1) in 0..1 and logits (B, 1); focal: Lin et al. 2017.
 
-    The weights of `weighted_bce` are not in it: they are the samples' (`positive_weight_of`).
+    The weights of `weighted_bce` are not part of it: they are sample weights, see
+    `choose_positive_weight`.
     """
     if loss.name == "focal":
         return keras.losses.BinaryFocalCrossentropy(
@@ -21,8 +22,8 @@ def make_loss(loss: Loss) -> keras.losses.Loss:
     return keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=loss.label_smoothing)
 
 
-def positive_weight_of(loss: Loss, positives: int, negatives: int) -> float:
-    """What a positive image counts, where a negative one counts 1."""
+def choose_positive_weight(loss: Loss, positives: int, negatives: int) -> float:
+    """Choose the sample weight of a positive image; a negative one has weight 1."""
     if loss.name != "weighted_bce":
         return 1.0
     return loss.positive_weight or negatives / positives

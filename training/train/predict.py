@@ -1,4 +1,4 @@
-"""Logits of a trained model, of one view of each image and of all eight orientations."""
+"""Logits of a trained model, from one view of each image and from all eight orientations."""
 
 import math
 import sys
@@ -18,7 +18,7 @@ from training.errors import TrainingError
 
 
 def orient(images: tf.Tensor, k: int) -> tf.Tensor:
-    """`processing.bundle.orient` on a tensor (B, S, S, C)."""
+    """Bring images (B, S, S, C) into orientation k, as `processing.bundle.orient`."""
     return tf.image.rot90(tf.reverse(images, [2]) if k >= 4 else images, k % 4)
 
 
@@ -35,11 +35,12 @@ def predict(
 
     Args:
         model: (B, S, S, 3) float, 0..255 -> logit (B, 1).
-        batch_size: every batch is filled up to it, so that any number of devices can share it.
-        tta: also give the mean logit over eight orientations.
+        batch_size: every batch is padded to it, so that several devices can share each batch.
+        tta: also return the mean logit over eight orientations.
 
     Returns:
-        Columns image_name, target, group, logit and, with `tta`, logit_tta.
+        Columns image_name, target, group, logit and, with `tta`, logit_tta, in the order of
+        `cases`.
 
     Raises:
         TrainingError: the shards lack one of the images.
@@ -51,8 +52,8 @@ def predict(
     orientations = ORIENTATIONS if tta else 1
 
     def views(batch: dict[str, tf.Tensor]) -> tf.data.Dataset:
-        absent = batch_size - tf.shape(batch["image"])[0]
-        filled = tf.pad(batch["image"], [[0, absent], [0, 0], [0, 0], [0, 0]])
+        missing = batch_size - tf.shape(batch["image"])[0]
+        filled = tf.pad(batch["image"], [[0, missing], [0, 0], [0, 0], [0, 0]])
         filled = tf.ensure_shape(filled, (batch_size, resized, resized, 3))
         oriented = tf.stack([orient(filled, k) for k in range(orientations)])
         return tf.data.Dataset.from_tensor_slices(tf.cast(oriented, tf.float32))
@@ -93,7 +94,7 @@ def read_names(data: Data, cases: pd.DataFrame) -> list[str]:
 def tabulate(
     names: Sequence[str], logit: NDArray[np.floating], cases: pd.DataFrame
 ) -> pd.DataFrame:
-    """Put predictions (N,) beside what the table of cases knows of these images.
+    """Join predictions (N,) with the table of cases.
 
     Returns:
         Columns image_name, target, group and logit, float64, in the order of `names`.

@@ -1,4 +1,4 @@
-"""A run as one HTML page: how its models do, how they were trained, and on what."""
+"""A run as one HTML page: how good its models are, and how and where they were trained."""
 
 import json
 from pathlib import Path
@@ -30,19 +30,19 @@ from training.train.run import ENVIRONMENT, HISTORY, RunMetrics, fold_folder, re
 from training.train.schedules import learning_rate_at
 
 REPORT = "report.html"
-_BINS = 40  # of the logits
-_RATES = 1000  # points of the learning rate's curve
-# Okabe and Ito's others, since vermilion and blue mean the classes; with the strokes there are
-# enough for 16 folds. https://jfly.uni-koeln.de/color/
+_BINS = 40  # of the histogram of logits
+_RATES = 1000  # points on the curve of the learning rate
+# Four more of Okabe and Ito's colours, since vermilion and blue stand for the classes; with the
+# strokes they are enough for 16 folds. https://jfly.uni-koeln.de/color/
 _FOLD_COLOURS = ("#009e73", "#e69f00", "#56b4e9", "#cc79a7")
 _STROKES = ("-", "--", ":", "-.")
 
 
 def write_run_report(run: Path, settings: TrainSettings, metrics: RunMetrics) -> None:
-    """Write report.html of the folds done so far. It needs no other file and no script.
+    """Write report.html of the folds finished so far: one file, without scripts.
 
     Raises:
-        TrainingError: no fold is done, or the disk is full.
+        TrainingError: no fold is finished, or the disk is full.
     """
     histories = _read_histories(run, settings.folds)
     done = {fold.fold for fold in metrics.by_fold}
@@ -57,7 +57,7 @@ def write_run_report(run: Path, settings: TrainSettings, metrics: RunMetrics) ->
         unfinished={fold: each for fold, each in histories.items() if fold not in done},
         settings=_describe(settings),
         sessions=sessions,
-        # Sessions of other versions of this program may tell more or less.
+        # Other versions of this program may have recorded more or fewer keys.
         session_keys=list(dict.fromkeys(key for session in sessions for key in session)),
         charts=charts,
         estimate=render_estimate,
@@ -65,17 +65,17 @@ def write_run_report(run: Path, settings: TrainSettings, metrics: RunMetrics) ->
 
 
 def _read_histories(run: Path, folds: int) -> dict[int, pd.DataFrame]:
-    """history.csv of each fold with a whole epoch: a row for each."""
+    """Read history.csv, a row for each epoch, of the folds with a finished epoch."""
     files = {fold: fold_folder(run, fold) / HISTORY for fold in range(folds)}
     return {fold: pd.read_csv(file) for fold, file in files.items() if file.exists()}
 
 
 def _describe(settings: BaseModel) -> dict[str, str]:
-    """Settings in words."""
-    return {name.replace("_", " "): _say(value) for name, value in settings}
+    """Render settings as names and texts."""
+    return {name.replace("_", " "): _render(value) for name, value in settings}
 
 
-def _say(value: Any) -> str:
+def _render(value: Any) -> str:
     if isinstance(value, BaseModel):
         return ", ".join(f"{name}: {text}" for name, text in _describe(value).items())
     if isinstance(value, tuple):
@@ -88,26 +88,23 @@ def _say(value: Any) -> str:
 def _make_charts(
     settings: TrainSettings, histories: dict[int, pd.DataFrame], oof: pd.DataFrame
 ) -> list[Chart]:
-    frozen = (
-        f" Until epoch {min(settings.freeze_epochs, settings.epochs)} the last layer alone learned."
-        if settings.freeze_epochs
-        else ""
-    )
+    frozen = min(settings.freeze_epochs, settings.epochs)
+    until = f" Until epoch {frozen}, only the last layer was trained." if frozen else ""
     drawn = [
-        ("Learning rate", f"As it was asked for.{frozen}", _draw_learning_rate(settings)),
+        ("Learning rate", f"As the schedule sets it.{until}", _draw_learning_rate(settings)),
         (
             "Training loss",
-            "Mean over each epoch, of augmented images and as the loss weighs them.",
+            "Mean over each epoch, on augmented images, weighted as in training.",
             _draw_losses(histories),
         ),
         (
             "ROC curves",
-            "Thin: each fold's model on its held-out images. Thick: all of these pooled.",
+            "Thin: each fold's model on its held-out images. Thick: all folds pooled.",
             _draw_roc(oof),
         ),
         (
             "Out-of-fold logits",
-            "Of one view of each image; the less the classes overlap, the better.",
+            "From one view of each image. The less the classes overlap, the better.",
             _draw_logits(oof),
         ),
     ]
@@ -128,7 +125,7 @@ def _draw_learning_rate(settings: TrainSettings) -> Figure:
 def _draw_losses(histories: dict[int, pd.DataFrame]) -> Figure:
     figure, axes = make_figure(lines=len(histories))
     for fold, history in histories.items():
-        # Points, too: one epoch alone makes no line.
+        # With markers, because a single epoch makes no line.
         axes.plot(history["epoch"], history["loss"], marker=".", **_look_of(fold))
     axes.set(xlabel="epoch", ylabel="mean loss")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -160,7 +157,7 @@ def _draw_logits(oof: pd.DataFrame) -> Figure:
 
 
 def _look_of(fold: int) -> dict[str, Any]:
-    """Colour and stroke of a fold, the same in every plot."""
+    """Return the colour and stroke of a fold, the same in every plot."""
     stroke, colour = divmod(fold, len(_FOLD_COLOURS))
     return {
         "color": _FOLD_COLOURS[colour],

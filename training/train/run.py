@@ -1,4 +1,4 @@
-"""The folder of a run: what was asked for, where it ran, and what came of it.
+"""The folder of a run: its settings, the machines it ran on, and its results.
 
 runs/NAME/  config.json environment.json metrics.json oof.csv report.html
             fold<k>/ checkpoint.npz history.csv tensorboard/ model.keras oof.csv
@@ -12,40 +12,40 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from processing.bundle import Estimate
 from training.errors import TrainingError, list_differences
 from training.files import write_whole
 from training.metrics.intervals import INTERVAL_METHOD, auc
-from training.recipe import TrainSettings
+from training.recipe import TrainSettings, explain
 from training.text import align, render_estimate
 
 CONFIG, ENVIRONMENT, METRICS, OOF = "config.json", "environment.json", "metrics.json", "oof.csv"
 KERAS_MODEL, HISTORY = "model.keras", "history.csv"
-# TensorFlow goes by several names: Kaggle's TPU image has tensorflow-cpu.
+# TensorFlow has several package names: Kaggle's TPU image has tensorflow-cpu.
 _PACKAGES = ("tensorflow", "tensorflow-cpu", "tensorflow-tpu", "keras", "jax", "numpy")
 
 
 class Measured(BaseModel):
-    """How models do on images that they were not trained on."""
+    """How well models do on images that they were not trained on."""
 
     images: int
     positives: int
-    auc: Estimate  # of one view of an image, as it will be served
-    auc_tta: Estimate | None  # of the mean logit of its eight orientations
-    seconds: float  # of the epochs
+    auc: Estimate  # from one view of each image, as it will be served
+    auc_tta: Estimate | None  # from the mean logit over eight orientations
+    seconds: float  # of training
 
 
 class FoldMetrics(Measured):
-    """How one fold's model does."""
+    """How well one fold's model does."""
 
     fold: int
     epochs: int
 
 
 class RunMetrics(Measured):
-    """metrics.json: what the finished folds give, pooled and alone."""
+    """metrics.json: the finished folds, pooled and one by one."""
 
     folds_done: int
     folds: int
@@ -54,35 +54,35 @@ class RunMetrics(Measured):
 
 
 def check_run(run: Path, settings: TrainSettings, resume: bool) -> None:
-    """Check that a run can be begun or, with `resume`, gone on with.
+    """Check that a run can be started or, with `resume`, continued.
 
     Raises:
-        TrainingError: it exists and `resume` is not set, or the other way about, or its settings
-            are others.
+        TrainingError: the run exists and `resume` is not set, or the reverse, or its settings
+            differ.
     """
     if not (run / CONFIG).exists():
         if resume:
-            raise TrainingError(f"--resume: {run} is not a run yet. Start it without --resume.")
+            raise TrainingError(f"--resume: {run} holds no run yet. Start it without --resume.")
         return
     if not resume:
-        raise TrainingError(f"{run} exists. Go on with --resume, or choose another --run.")
-    # A data folder that was moved is the same if its table of cases is.
+        raise TrainingError(f"{run} exists. Continue it with --resume, or choose another --run.")
+    # The data folder may have moved; the hash of its table of cases tells whether it is the same.
     there = read_settings(run).model_copy(update={"data": settings.data})
     if differing := list_differences(there, settings):
         raise TrainingError(
-            f"{run}: --resume with other settings: {'; '.join(differing)}. Give them as they were, "
-            "or choose another --run."
+            f"{run}: --resume with other settings: {'; '.join(differing)}. Leave them out, or "
+            "choose another --run."
         )
 
 
 def open_run(run: Path, settings: TrainSettings) -> None:
-    """Make the run folder, and write down what it was asked for and where its data are now."""
+    """Make the run folder and write its settings, with the present path of its data."""
     run.mkdir(parents=True, exist_ok=True)
     write_whole(run / CONFIG, settings.model_dump_json(indent=2) + "\n")
 
 
 def note_environment(run: Path, hardware: str, precision: str) -> None:
-    """Add this session to environment.json, unless the last one was alike."""
+    """Add this session to environment.json, unless it equals the last one."""
     packages = {}
     for name in _PACKAGES:
         with suppress(PackageNotFoundError):
@@ -104,37 +104,44 @@ def read_settings(run: Path) -> TrainSettings:
     """Read a run's config.json.
 
     Raises:
-        TrainingError: `run` is no run folder.
+        TrainingError: `run` is not a run folder, or its settings are damaged.
     """
     try:
         return TrainSettings.model_validate_json((run / CONFIG).read_bytes())
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"{run} is not a run folder: {CONFIG}: {error}") from error
+    except OSError as error:
+        raise TrainingError(f"{run} is not a run folder: {CONFIG}: {error.strerror}.") from error
+    except ValidationError as error:
+        fault = explain(error, TrainSettings)
+        raise TrainingError(f"{run} is not a run folder: {CONFIG}: {fault}") from error
 
 
 def fold_folder(run: Path, fold: int) -> Path:
-    """Folder of a fold."""
+    """Return the folder of a fold."""
     return run / f"fold{fold}"
 
 
 def finished_folds(run: Path, folds: int) -> list[Path]:
-    """Folders of the folds whose predictions are written.
+    """List the folders of the finished folds: those whose predictions are written.
 
     Raises:
-        TrainingError: none is.
+        TrainingError: no fold is finished.
     """
     folders = [fold_folder(run, k) for k in range(folds)]
     done = [folder for folder in folders if (folder / OOF).exists()]
     if not done:
-        raise TrainingError(f"{run} has no finished fold. Train it first, or with --resume.")
+        raise TrainingError(f"{run} has no finished fold. Train one first.")
     return done
 
 
 def read_oof(run: Path, folds: int) -> pd.DataFrame:
-    """Out-of-fold predictions of every finished fold.
+    """Read the out-of-fold predictions of all finished folds.
 
-    Columns image_name, target, group, logit (of one view), fold, and logit_tta (the mean over eight
-    orientations) where the run made them.
+    Returns:
+        Columns image_name, target, group, logit (of one view), fold, and, if the run has it,
+        logit_tta (the mean over eight orientations).
+
+    Raises:
+        TrainingError: no fold is finished.
     """
     text = {"image_name": str, "group": str}
     parts = [pd.read_csv(folder / OOF, dtype=text) for folder in finished_folds(run, folds)]
@@ -142,7 +149,7 @@ def read_oof(run: Path, folds: int) -> pd.DataFrame:
 
 
 def pool(run: Path, folds: int) -> RunMetrics:
-    """Write oof.csv and metrics.json of the finished folds together."""
+    """Pool the finished folds, and write oof.csv and metrics.json of the run."""
     oof = read_oof(run, folds)
     write_whole(run / OOF, oof.to_csv(index=False))
     by_fold = []
@@ -179,7 +186,7 @@ def _measure(oof: pd.DataFrame) -> dict[str, Any]:
 
 
 def render_metrics(metrics: RunMetrics) -> str:
-    """The table for the terminal: a line for each fold, and one for all."""
+    """Render metrics as a table: a line for each fold, and one for all folds pooled."""
     rows = [("fold", "images", "positive", "AUC (95 % interval)", "AUC, 8 views", "minutes")]
     measured: list[tuple[str, Measured]] = [(str(fold.fold), fold) for fold in metrics.by_fold]
     for name, each in [*measured, ("pooled", metrics)]:

@@ -1,4 +1,4 @@
-"""Learning rates over epochs, whatever the batch size and the number of devices."""
+"""Learning rates as functions of the epoch, independent of batch size and number of devices."""
 
 import math
 from typing import Any
@@ -10,12 +10,12 @@ from training.recipe import Schedule
 
 
 def learning_rate_at(schedule: Schedule, epoch: Any, epochs: int) -> Any:
-    """Learning rate at `epoch`, a number or tensor of 0..epochs.
+    """Compute the learning rate at `epoch`, a number or tensor in 0..epochs.
 
-    - `decay`: exponential, from the highest at 0 to the lowest at the end.
-    - `warmup_decay`: linear from 0 (Goyal et al. 2017), held, then a half cosine (Loshchilov &
-      Hutter 2017) or an exponential down to the lowest at the end.
-    - `cyclic`: triangular between the lowest and the highest (Smith 2017).
+    - `decay`: exponential, from the highest rate at 0 to the lowest at the end.
+    - `warmup_decay`: linear rise from 0 (Goyal et al. 2017), then constant, then a half cosine
+      (Loshchilov & Hutter 2017) or an exponential down to the lowest rate at the end.
+    - `cyclic`: triangular between the lowest rate and the highest (Smith 2017).
     """
     if schedule.name == "cyclic":
         phase = ops.mod(epoch / schedule.cycle_epochs, 1.0)
@@ -31,14 +31,14 @@ def learning_rate_at(schedule: Schedule, epoch: Any, epochs: int) -> Any:
 
 
 def _fall(curve: str, share: Any, lowest: float) -> Any:
-    """From 1 at share 0 to `lowest` at share 1."""
+    """Fall from 1 at share 0 to `lowest` at share 1."""
     if curve == "cosine":
         return lowest + (1.0 - lowest) * 0.5 * (1.0 + ops.cos(math.pi * share))
     return ops.exp(math.log(max(lowest, 1e-6)) * share)  # an exponential never reaches 0
 
 
 class PerStep(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """A `Schedule` as Keras's optimizers take it: learning rate of a step."""
+    """A `Schedule` in the form that Keras's optimizers expect: a function of the step."""
 
     def __init__(
         self, schedule: Schedule, epochs: int, steps_per_epoch: int, first_epoch: int = 0
@@ -47,12 +47,12 @@ class PerStep(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[
         self._steps_per_epoch, self._first_epoch = steps_per_epoch, first_epoch
 
     def __call__(self, step: Any) -> Any:
-        """Learning rate of `step`, counted from the start of `first_epoch`."""
+        """Compute the learning rate of `step`, counted from the start of `first_epoch`."""
         epoch = self._first_epoch + ops.cast(step, "float32") / self._steps_per_epoch
         return learning_rate_at(self._schedule, epoch, self._epochs)
 
     def get_config(self) -> dict[str, Any]:
-        """What `__init__` takes."""
+        """Return the arguments of `__init__`."""
         return {
             "schedule": self._schedule,
             "epochs": self._epochs,

@@ -1,4 +1,4 @@
-"""The rows of the table of cases that each fold trains on and is scored on."""
+"""The split of the table of cases: what each fold is trained on, and what it is scored on."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,7 +14,7 @@ from training.train.run import OOF, fold_folder
 
 
 class Split(NamedTuple):
-    """The rows of the table of cases that a fold trains on, and those that it is scored on."""
+    """The rows of the table of cases that one fold is trained on and scored on."""
 
     fold: int
     training: pd.DataFrame
@@ -22,11 +22,11 @@ class Split(NamedTuple):
 
 
 def split_folds(settings: TrainSettings, data: Data) -> dict[int, Split]:
-    """The split of each fold.
+    """Split the table of cases for each fold.
 
     Raises:
-        TrainingError: the folds do not divide the shards, a source is not there, a fold has no
-            positives or fewer images than a batch, or the data are too small.
+        TrainingError: the number of shards is not a multiple of the folds, a source is unknown, a
+            fold lacks one of the classes, or the images are smaller than the training size.
     """
     size = data.build.settings.size
     if settings.size > size:
@@ -37,9 +37,9 @@ def split_folds(settings: TrainSettings, data: Data) -> dict[int, Split]:
     cases = data.cases
     named = {"--extra": settings.extra_sources, "--omit": settings.omitted_sources}
     for option, names in named.items():
-        if absent := sorted(set(names) - set(cases["source"])):
+        if unknown := sorted(set(names) - set(cases["source"])):
             raise TrainingError(
-                f"{option} {absent[0]}: {data.folder} has the sources "
+                f"{option} {unknown[0]}: {data.folder} has the sources "
                 f"{', '.join(sorted(set(cases['source'])))}."
             )
     cases = cases[~cases["source"].isin(settings.omitted_sources)]
@@ -64,27 +64,30 @@ def _require_both_classes(split: Split) -> None:
             if not (cases["target"] == target).any():
                 raise TrainingError(
                     f"Fold {split.fold} has no {name} image among those {what}. Give fewer "
-                    "--folds, or other --extra or --omit."
+                    "--folds, or change --extra or --omit."
                 )
 
 
 def check_start(settings: TrainSettings, earlier: TrainSettings, folds: Iterable[int]) -> None:
-    """Check that each fold can start from its own of an earlier run, which saw no held-out image.
+    """Check that each fold can start from the same fold of an earlier run.
+
+    Only then has the earlier model seen none of the images that the fold is scored on.
 
     Raises:
-        TrainingError: the run has other data, folds or backbone, or has not finished a fold.
+        TrainingError: the earlier run has another backbone, other data or another number of folds,
+            or has not finished a fold.
     """
     for name in ("backbone", "data_sha256", "folds"):
         there, now = getattr(earlier, name), getattr(settings, name)
         if there != now:
             raise TrainingError(
                 f"--weights {settings.weights}: {name} {there} there, {now} now. Start from a run "
-                "of the same backbone, data and number of folds: another split would show a fold "
-                "the images that it is scored on."
+                "with the same backbone, data and number of folds: after another split, the model "
+                "would have seen images that the fold is scored on."
             )
     for fold in folds:
         if not (fold_folder(Path(settings.weights), fold) / OOF).exists():
             raise TrainingError(
-                f"--weights {settings.weights} has not finished fold {fold}. Go on with "
+                f"--weights {settings.weights} has not finished fold {fold}. Continue it with "
                 f"python -m training train --run {settings.weights} --resume."
             )

@@ -78,7 +78,7 @@ def test_resume_passes_over_what_is_done_and_trains_what_is_not(
 def test_a_folder_of_runs_is_not_trained_over(
     trained: tuple[Path, Result], data: epath.Path
 ) -> None:
-    with pytest.raises(TrainingError, match="grid exists. Go on with --resume"):
+    with pytest.raises(TrainingError, match="grid exists. Continue it with --resume"):
         compare(data, trained[0], "--schedule", "cyclic")
 
 

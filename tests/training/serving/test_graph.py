@@ -56,7 +56,7 @@ def test_a_converted_form_that_answers_or_decides_otherwise_is_refused(
     # Within the tolerance, but on the other side of a threshold that lies between.
     shifted = ServingGraph(models[:1], intercept=0.002)
     between = float(probability[0] + 1e-3 * probability[0] * (1 - probability[0]))
-    with pytest.raises(TrainingError, match="decides 1 of them otherwise"):
+    with pytest.raises(TrainingError, match="decides 1 of them differently"):
         shifted.compare(converted, IMAGES, [0.99, between])
 
 

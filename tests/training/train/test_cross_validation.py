@@ -50,7 +50,7 @@ def test_a_run_folder_holds_what_it_was_asked_and_where_it_ran(
 def test_a_run_that_exists_is_not_trained_over(
     run: Path, read: Data, train_settings: TrainSettings
 ) -> None:
-    with pytest.raises(TrainingError, match="exists. Go on with --resume"):
+    with pytest.raises(TrainingError, match="exists. Continue it with --resume"):
         cross_validate(train_settings, read, run, only_folds=[0])
 
 
@@ -177,7 +177,7 @@ def test_a_run_to_start_from_is_read_where_weights_names_one(
         ({"folds": 4}, [0], "folds 4 there, 2 now. Start from a run of the same"),
         ({"data_sha256": "0" * 64}, [0], "data_sha256 0000"),
         ({"backbone": "EfficientNetB0"}, [0], "backbone EfficientNetB0 there"),
-        ({}, [0, 1], "has not finished fold 1. Go on with"),
+        ({}, [0, 1], "has not finished fold 1. Continue it with"),
     ],
 )
 def test_a_run_that_a_fold_cannot_start_from_is_refused(

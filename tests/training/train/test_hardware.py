@@ -151,7 +151,10 @@ def test_b4_at_384_has_the_same_loss_on_jax_devices_and_on_tensorflow(tmp_path: 
 
 @pytest.mark.parametrize(
     ("backend", "complaint"),
-    [("torch", "KERAS_BACKEND=torch is none"), ("jax", r"jax is not installed: pip install jax")],
+    [
+        ("torch", "KERAS_BACKEND=torch is not supported"),
+        ("jax", r"jax is not installed: pip install jax"),
+    ],
 )
 def test_a_backend_that_cannot_be_had_is_named(
     backend: str, complaint: str, monkeypatch: pytest.MonkeyPatch
@@ -181,7 +184,7 @@ def test_a_tpu_that_tensorflow_cannot_use_is_reported(
     with caplog.at_level("INFO", "training"):
         assert find_hardware("auto").devices == 1
     warning, found = caplog.messages
-    assert "TPU_NAME is here, but TensorFlow" in warning
+    assert "TPU_NAME is present, but TensorFlow" in warning
     assert "To use it: set KERAS_BACKEND=jax" in warning
     assert "Hardware: CPU" in found
 

@@ -20,9 +20,17 @@ def test_two_epochs_trace_the_train_function_once(
     train_settings: TrainSettings, read: Data, tmp_path: Path
 ) -> None:
     split = split_folds(train_settings, read)[0]
-    job = Job(train_settings, read, split, tmp_path, find_hardware("auto"), CHECKPOINT_MINUTES)
-    feeding, model = plan_feeding(job), build_fold_model(job)
+    job = Job(
+        settings=train_settings,
+        data=read,
+        split=split,
+        feeding=plan_feeding(train_settings, split),
+        folder=tmp_path,
+        hardware=find_hardware("auto"),
+        checkpoint_minutes=CHECKPOINT_MINUTES,
+    )
+    model = build_fold_model(job)
     phase = Phase(False, 0, train_settings.epochs)
-    compile_phase(job, feeding, model, phase)
-    fit_phase(job, feeding, model, None, phase)
+    compile_phase(job, model, phase)
+    fit_phase(job, model, None, phase)
     assert count_traces(model) == 1

@@ -122,7 +122,7 @@ def test_settings_and_sessions_are_told_in_words(drawn: TrainSettings, tmp_path:
     }.items():
         assert words[words.index(name) + 1] == value
     assert "name: warmup_decay, learning rate: 0.001" in page.text
-    assert "Until epoch 2 the last layer alone learned" in page.text
+    assert "Until epoch 2, only the last layer was trained" in page.text
     head, earlier, now = page.tables[-1]
     assert earlier == ["3.9", "none"] + [""] * (len(head) - 2)
     assert {"GPU, 1 <A100>", "mixed_float16"} <= set(now)
