@@ -1,1 +1,1 @@
-"""Figures and reports of runs. Chooses nothing."""
+"""Figures and reports of runs. Nothing is chosen here."""

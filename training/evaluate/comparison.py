@@ -1,4 +1,4 @@
-"""Runs that differ in loss, schedule and batch size, compared on the very same images."""
+"""Comparison of runs that differ in loss, schedule and batch size, on exactly the same images."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,7 +20,7 @@ BETTER, WORSE, NOT_SHOWN, REFERENCE = "better", "worse", "no difference shown", 
 
 
 class Combination(NamedTuple):
-    """What one row of the comparison is trained with."""
+    """The settings in which one run of the comparison differs from the others."""
 
     loss: str
     schedule: str
@@ -28,12 +28,12 @@ class Combination(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of its run folder."""
+        """The name of its run folder."""
         return f"{self.loss}-{self.schedule}-{self.batch_size}"
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What it sets of a recipe."""
+        """The values that it sets in a recipe."""
         return {
             "loss": {"name": self.loss},
             "schedule": {"name": self.schedule},
@@ -42,16 +42,16 @@ class Combination(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What came of one combination."""
+    """The result of one combination."""
 
     combination: Combination
-    auc: Estimate  # pooled out-of-fold, of one view of an image
-    difference: Difference | None  # its AUC less the reference's; None: it is the reference
-    seconds: float  # of the epochs of the folds compared
+    auc: Estimate  # pooled out of fold, from one view of each image
+    difference: Difference | None  # from the reference's AUC; None: it is the reference
+    seconds: float  # of training the compared folds
 
     @property
     def verdict(self) -> str:
-        """What the interval of the difference says."""
+        """What the interval of the difference shows."""
         if self.difference is None:
             return REFERENCE
         if self.difference.low > 0:
@@ -60,30 +60,30 @@ class Row(NamedTuple):
 
     @property
     def hours(self) -> float:
-        """Of training."""
+        """Hours of training."""
         return self.seconds / 3600
 
 
 class Comparison(NamedTuple):
-    """All rows, and what they were compared on."""
+    """All rows, and the images that they were compared on."""
 
     reference: str
     rows: list[Row]
-    level: float  # of each difference's interval, so that all hold together at 95 %
-    folds: list[int]  # those that all rows have finished
-    folds_of_all: int
-    ahead: dict[str, list[int]]  # what some rows have finished besides
+    level: float  # of each difference's interval, so that together they hold at 95 %
+    folds: list[int]  # the folds that all runs have finished
+    folds_of_all: int  # number of folds, finished or not
+    ahead: dict[str, list[int]]  # other folds that a run has finished
     images: int
     positives: int
     groups: int
     seeds: list[int]
-    price: float | None  # of an hour of the machine, in any currency
+    price: float | None  # of one machine hour, in any currency
 
 
 def list_combinations(
     losses: Sequence[str], schedules: Sequence[str], batch_sizes: Sequence[int]
 ) -> list[Combination]:
-    """Each combination once, the batch size changing first."""
+    """List each combination once; the batch size varies fastest."""
     return [Combination(*each) for each in dict.fromkeys(product(losses, schedules, batch_sizes))]
 
 
@@ -92,26 +92,29 @@ def compare_runs(
 ) -> Comparison:
     """Compare the trained runs of some combinations on the folds that all of them have finished.
 
-    The differences' intervals are paired and, by Bonferroni's inequality, wide enough that all of
-    them hold together at 95 %: of m differences, each has an interval of 1 - 0.05 / m.
+    The intervals of the differences are paired and, by Bonferroni's inequality, wide enough to hold
+    together at 95 %: each of m differences has an interval of level 1 - 0.05 / m.
 
     Args:
-        run: has a run folder for each combination, of its name.
+        run: the folder that holds a run folder for each combination, by its name.
         combinations: two or more.
-        reference: the name of the one that the others are compared with.
+        reference: name of the combination with which the others are compared.
+        price: of one machine hour.
 
     Raises:
         TrainingError: a run has no finished fold, no fold is finished in all of them, or a fold's
             images are not the same in all of them.
     """
     settings = {each.name: read_settings(run / each.name) for each in combinations}
-    done = {name: read_oof(run / name, its.folds) for name, its in settings.items()}
+    done = {name: read_oof(run / name, each.folds) for name, each in settings.items()}
     finished = {name: set(oof["fold"]) for name, oof in done.items()}
     common = set.intersection(*finished.values())
     folds = sorted(common)
     if not folds:
-        raise TrainingError(f"{run}: no fold is finished in all runs. Train one with --only-fold.")
-    compared = {name: _of_folds(oof, folds) for name, oof in done.items()}
+        raise TrainingError(
+            f"{run}: no fold is finished in all runs. Train one in each with --only-fold."
+        )
+    compared = {name: _select_folds(oof, folds) for name, oof in done.items()}
     there = compared[reference]
     for name, oof in compared.items():
         _require_same_images(run / name, oof, run / reference, there)
@@ -131,16 +134,16 @@ def compare_runs(
         level=level,
         folds=folds,
         folds_of_all=settings[reference].folds,
-        ahead={name: sorted(its - common) for name, its in finished.items() if its - common},
+        ahead={name: sorted(k - common) for name, k in finished.items() if k - common},
         images=len(there),
         positives=int(target.sum()),
         groups=group.nunique(),
-        seeds=sorted({its.seed for its in settings.values()}),
+        seeds=sorted({each.seed for each in settings.values()}),
         price=price,
     )
 
 
-def _of_folds(oof: pd.DataFrame, folds: Sequence[int]) -> pd.DataFrame:
+def _select_folds(oof: pd.DataFrame, folds: Sequence[int]) -> pd.DataFrame:
     return oof[oof["fold"].isin(folds)].sort_values("image_name", ignore_index=True)
 
 
@@ -149,7 +152,7 @@ def _require_same_images(run: Path, oof: pd.DataFrame, other: Path, there: pd.Da
     if not oof[columns].equals(there[columns]):
         raise TrainingError(
             f"{run} and {other} were not scored on the same images of the same folds. Train both "
-            "on one data set, with the same --folds, --extra and --omit."
+            "on the same data set, with the same --folds, --extra and --omit."
         )
 
 
@@ -158,7 +161,7 @@ def _sum_seconds(run: Path, folds: Sequence[int]) -> float:
 
 
 def describe(comparison: Comparison) -> list[str]:
-    """What was compared and what the intervals mean, in sentences."""
+    """Describe in sentences what was compared and what the intervals mean."""
     count = len(comparison.rows) - 1
     together = f", so that all {count} hold together at 95 % (Bonferroni)" if count > 1 else ""
     seeds = ", ".join(map(str, comparison.seeds))
@@ -166,16 +169,16 @@ def describe(comparison: Comparison) -> list[str]:
         f"{comparison.images:,} images, {comparison.positives:,} of them positive, of "
         f"{comparison.groups:,} patients or lesions; {_name_folds(comparison.folds)} of "
         f"{comparison.folds_of_all}, pooled out-of-fold.",
-        f"A difference is the AUC less that of {comparison.reference}, on the same images: paired "
-        f"bootstrap over patients or lesions. Its interval is one of {100 * comparison.level:.4g} %"
-        f"{together}.",
-        "The intervals say what other patients would have changed, not what the chance of training "
-        f"would have: each run was trained once (seed {seeds}).",
+        f"A difference is the AUC minus that of {comparison.reference} on the same images, with a "
+        f"paired bootstrap over patients or lesions. Its interval has a level of "
+        f"{100 * comparison.level:.4g} %{together}.",
+        "The intervals cover the choice of patients, not the randomness of training: each run was "
+        f"trained once (seed {seeds}).",
     ]
     if comparison.ahead:
         ahead = "; ".join(f"{name} {_name_folds(k)}" for name, k in comparison.ahead.items())
         sentences.append(
-            f"Compared on what all runs have finished. Finished besides, and left out: {ahead}."
+            f"Only folds that all runs have finished are compared. Finished but left out: {ahead}."
         )
     return sentences
 
@@ -185,7 +188,7 @@ def _name_folds(folds: Sequence[int]) -> str:
 
 
 def make_table(comparison: Comparison) -> list[list[str]]:
-    """The comparison as text, a head and a row for each run."""
+    """Render the comparison as cells of text: a header, and a row for each run."""
     table = [["run", "AUC (95 % interval)", "difference (interval)", "verdict", "hours"]]
     for row in comparison.rows:
         difference = render_difference(row.difference) if row.difference else "-"
@@ -199,12 +202,12 @@ def make_table(comparison: Comparison) -> list[list[str]]:
 
 
 def render_difference(difference: Difference) -> str:
-    """A difference with its interval, all with their signs."""
+    """Render a difference with its interval, all with their signs."""
     return f"{difference.value:+.3f} ({difference.low:+.3f} to {difference.high:+.3f})"
 
 
 def write_comparison(comparison: Comparison, out: Path) -> None:
-    """Write a CSV file with a row for each run; what the reference lacks is empty."""
+    """Write a CSV file with a row for each run; the reference has no difference."""
     rows = []
     for row in comparison.rows:
         difference = asdict(row.difference) if row.difference else {}

@@ -1,4 +1,4 @@
-"""A comparison of runs as one HTML page: the differences and the areas as plots, and the table."""
+"""A comparison of runs as one HTML page: plots of differences and AUCs, and the table."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,11 @@ from training.evaluate.comparison import BETTER, WORSE, Comparison, describe, ma
 from training.metrics.intervals import Difference
 from training.pages import INK, OTHER, POSITIVE, STYLE, make_figure, render_figure, write_page
 
-_COLOURS = {BETTER: OTHER, WORSE: POSITIVE}  # of the verdicts; the others are in the ink's
+_COLOURS = {BETTER: OTHER, WORSE: POSITIVE}  # by verdict; the others have the ink's colour
 
 
 def write_comparison_page(comparison: Comparison, out: epath.Path) -> None:
-    """Write the page. It needs no other file and no script.
+    """Write the page: one file, without scripts.
 
     Raises:
         TrainingError: the disk is full.
@@ -47,7 +47,7 @@ def _draw(
     measured: Sequence[Estimate | Difference | None],
     zero: bool = False,
 ) -> Figure:
-    """A dot with its interval for each row, the first at the top."""
+    """Draw a dot with its interval for each row, the first one at the top."""
     figure, axes = make_figure(height=0.5 + 0.22 * len(measured))
     for y, (row, each) in enumerate(zip(comparison.rows, measured, strict=True)):
         colour = _COLOURS.get(row.verdict, INK)
@@ -60,7 +60,7 @@ def _draw(
         axes.axvline(0, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
     axes.set_yticks(range(len(measured)), [row.combination.name for row in comparison.rows])
     axes.tick_params(axis="y", length=0)
-    axes.locator_params(axis="x", nbins=3)  # the names leave half of the width
+    axes.locator_params(axis="x", nbins=3)  # the names take half of the width
     axes.set_ylim(len(measured) - 0.4, -0.6)
     axes.spines["left"].set_visible(False)
     return figure

@@ -26,11 +26,11 @@ from training.strict import StrictModel
 _log = logging.getLogger(__name__)
 
 OUT_OF_FOLD = "out-of-fold"
-REDUCED_TOLERANCE = 0.002  # of AUC, that a reduced precision may cost on any set
+REDUCED_TOLERANCE = 0.002  # difference in AUC that a reduced precision may cause on any test set
 
 
 class NonlesionCheck(StrictModel):
-    """Of pictures that are no lesions, the part that is refused."""
+    """How many pictures of one kind, none of which shows a lesion, are rejected."""
 
     kind: str
     pictures: int
@@ -38,7 +38,7 @@ class NonlesionCheck(StrictModel):
 
 
 class PrecisionCheck(StrictModel):
-    """AUC of one set in float32 and in the precision that serves."""
+    """AUC on one data set in float32 and in the precision that is served."""
 
     dataset: str
     float32: float
@@ -46,7 +46,7 @@ class PrecisionCheck(StrictModel):
 
 
 class AucDifference(StrictModel):
-    """AUC less that of another run, on the same images."""
+    """Difference in AUC from another run, on the same images."""
 
     dataset: str
     other: float  # its AUC
@@ -55,7 +55,7 @@ class AucDifference(StrictModel):
 
 
 class Evaluation(StrictModel):
-    """metrics.json."""
+    """The content of metrics.json."""
 
     run: str
     backbone: str
@@ -63,9 +63,9 @@ class Evaluation(StrictModel):
     folds: int
     precision: Precision
     views: int
-    keras_difference: float  # of the graph in float32, on `CHECKED_IMAGES` training images
+    keras_difference: float  # largest difference in probability between Keras and float32 graph
     operating_points: tuple[OperatingPoint, ...]
-    operating_point: str  # the one in force
+    operating_point: str  # name of the one that decides the label
     calibrations: tuple[CalibrationCheck, ...]
     judgements: tuple[Judgement, ...]
     nonlesions: tuple[NonlesionCheck, ...]
@@ -75,12 +75,12 @@ class Evaluation(StrictModel):
 
 
 class Evaluated(NamedTuple):
-    """An evaluation and what it was made of."""
+    """An evaluation and what it was computed from."""
 
     evaluation: Evaluation
     served: Served
     tests: list[Data]
-    predictions: dict[str, pd.DataFrame]  # of each set of images
+    predictions: dict[str, pd.DataFrame]  # by data set
 
 
 def evaluate_run(
@@ -90,15 +90,17 @@ def evaluate_run(
     views: int = 1,
     against: Path | None = None,
 ) -> Evaluated:
-    """Measure a run as it is served: out of fold, on test sets, and on pictures of no lesion.
+    """Measure a run as it is served: out of fold, on test sets, and on pictures without a lesion.
 
     Args:
-        tests: data folders that share nothing with the training data; they choose nothing.
-        against: another run to compare with, of the same images.
+        tests: data folders that share nothing with the training data. They choose nothing.
+        precision: of the served graph.
+        views: number of orientations that the served graph averages.
+        against: another run to compare with, trained on the same images.
 
     Raises:
-        TrainingError: the run is not whole, a test set is not apart, or a reduced precision costs
-            more than `REDUCED_TOLERANCE` of AUC.
+        TrainingError: a fold is not finished, a test set shares something with the training data,
+            or a reduced precision changes an AUC by `REDUCED_TOLERANCE` or more.
     """
     finished = read_finished_run(run)
     read = read_tests(tests, finished.data)
@@ -110,7 +112,7 @@ def evaluate_run(
     checks = check_precision(served, read, predictions) if precision != "float32" else ()
     others = {}
     if other_run:
-        _log.info("The run to compare with, %s", against)
+        _log.info("Other run: %s", against)
         others = _predict_all(serve_run(other_run, precision, views), read)
     cases = {OUT_OF_FOLD: finished.data.cases} | {name_test(test): test.cases for test in read}
     _log.info("Measuring")
@@ -139,7 +141,7 @@ def evaluate_run(
 
 
 def _predict_all(served: Served, tests: Sequence[Data]) -> dict[str, pd.DataFrame]:
-    """Gather predictions by the name of their images: out of fold, and of each test set."""
+    """Predict every data set: out of fold, and each test set."""
     predictions = {OUT_OF_FOLD: served.oof}
     for test in tests:
         _log.info("Test set %s", test.folder)
@@ -148,17 +150,17 @@ def _predict_all(served: Served, tests: Sequence[Data]) -> dict[str, pd.DataFram
 
 
 def name_test(test: Data) -> str:
-    """What a test set is called in reports."""
+    """Return the name of a test set in reports."""
     return f"test set {test.folder.name}"
 
 
 def check_precision(
     served: Served, tests: Sequence[Data], predictions: dict[str, pd.DataFrame]
 ) -> tuple[PrecisionCheck, ...]:
-    """Compare the AUC of each test set with the one in float32.
+    """Compare the AUC on each test set with the AUC in float32.
 
     Raises:
-        TrainingError: on one of them it differs by `REDUCED_TOLERANCE` or more.
+        TrainingError: on one test set they differ by `REDUCED_TOLERANCE` or more.
     """
     checks = []
     for test in tests:
@@ -172,20 +174,20 @@ def check_precision(
         checks.append(PrecisionCheck(dataset=name, float32=areas[0], served=areas[1]))
         if abs(areas[1] - areas[0]) >= REDUCED_TOLERANCE:
             raise TrainingError(
-                f"--precision {served.precision}: on {name} the AUC is {areas[1]:.4f}, in float32 "
-                f"{areas[0]:.4f}; less than {REDUCED_TOLERANCE} of difference is allowed. Use "
+                f"--precision {served.precision}: on {name} the AUC is {areas[1]:.4f}, but in "
+                f"float32 {areas[0]:.4f}; the difference must be below {REDUCED_TOLERANCE}. Use "
                 "another --precision."
             )
     return tuple(checks)
 
 
-def _compare(name: str, ours: pd.DataFrame, theirs: pd.DataFrame) -> AucDifference:
-    both = ours.merge(theirs, on="image_name", suffixes=("", "_other"))
-    same = len(both) == len(ours) == len(theirs) and (both["target"] == both["target_other"]).all()
+def _compare(name: str, ours: pd.DataFrame, other: pd.DataFrame) -> AucDifference:
+    both = ours.merge(other, on="image_name", suffixes=("", "_other"))
+    same = len(both) == len(ours) == len(other) and (both["target"] == both["target_other"]).all()
     if not same:
         raise TrainingError(
             f"--against: {name} does not hold the same images and targets in both runs "
-            f"({len(ours)} and {len(theirs)}, {len(both)} in both). Compare runs on one data set."
+            f"({len(ours)} and {len(other)}, {len(both)} in both). Compare runs of one data set."
         )
     target, a, b = both["target"], both["logit"], both["logit_other"]
     return AucDifference(

@@ -1,4 +1,4 @@
-"""How well predictions tell positives from others: all figures of a report, with intervals."""
+"""How well predictions separate positives from others: all figures of a report, with intervals."""
 
 from collections.abc import Sequence
 
@@ -15,18 +15,18 @@ from training.metrics.ranking import Ranking
 from training.strict import StrictModel
 
 _LEVELS = (0.80, 0.90, 0.95)  # sensitivity at each specificity, and the other way round
-# Of melanoma among the lesions that are looked at: few of a whole population's, more of those that
-# a doctor refers. A set of images has its own, so that predictive values on it mean nothing.
+# Share of positives among examined lesions: low in the whole population, higher among those that a
+# doctor refers. Data sets have a prevalence of their own, at which predictive values mean little.
 _PREVALENCES = (0.01, 0.05, 0.20)
-_BINS = 10  # of the calibration error, each of as many images
+_BINS = 10  # of the calibration error, with equal numbers of images
 _ECE = "calibration error"
 _AGE_BANDS = {"under 30": 0, "30 to 49": 30, "50 to 69": 50, "70 and over": 70}  # from years
 _SIDES = {"under 500 px": 0, "500 to 999 px": 500, "1000 px and over": 1000}
-_FEWEST = 5  # images of each class, for a figure of a subgroup
+_FEWEST = 5  # images of a class that a figure of a subgroup needs
 
 
 class AtThreshold(StrictModel):
-    """What a threshold, chosen elsewhere, gives here."""
+    """Sensitivity and specificity at a threshold that was chosen elsewhere."""
 
     operating_point: str
     threshold: float
@@ -35,28 +35,28 @@ class AtThreshold(StrictModel):
 
 
 class PredictiveValues(StrictModel):
-    """Of the threshold in force, were the positives as frequent as `prevalence`."""
+    """Predictive values at the threshold in use, for a given share of positives."""
 
     prevalence: float
-    positive: Estimate | None  # of those called malignant, the part that is; None: none is
-    negative: Estimate | None  # of those called benign, the part that is
+    positive: Estimate | None  # share of positives among those called positive; None: none is
+    negative: Estimate | None  # share of negatives among those called negative
 
 
 class Subgroup(StrictModel):
-    """A part of the images; figures are None where they are too few."""
+    """Figures on a part of the images; None where it has too few."""
 
     by: str
     name: str
     images: int
     positives: int
     auc: Estimate | None
-    sensitivity: Estimate | None  # at the threshold in force
+    sensitivity: Estimate | None  # at the threshold in use
     specificity: Estimate | None
-    refused: Estimate | None  # taken for no lesion
+    refused: Estimate | None  # share rejected as not a lesion
 
 
 class Judgement(StrictModel):
-    """All figures on one set of images."""
+    """All figures on one data set."""
 
     dataset: str
     images: int
@@ -65,10 +65,10 @@ class Judgement(StrictModel):
     figures: dict[str, Estimate]
     at_thresholds: tuple[AtThreshold, ...]
     predictive_values: tuple[PredictiveValues, ...]
-    refused: Estimate | None  # of all images, taken for no lesion
+    refused: Estimate | None  # share rejected as not a lesion
     subgroups: tuple[Subgroup, ...]
     baselines: tuple[Shortcut, ...]
-    no_baselines: str  # why there are none, else ""
+    no_baselines: str  # the reason why there are none; "" if there are some
 
 
 def judge(
@@ -76,17 +76,18 @@ def judge(
     predictions: pd.DataFrame,
     cases: pd.DataFrame,
     points: Sequence[OperatingPoint],
-    in_force: str,
+    operating_point: str,
     folds: int,
 ) -> Judgement:
-    """Measure everything on one set of images.
+    """Measure everything on one data set.
 
     Args:
-        predictions: columns image_name, target, group, logit, probability, and outlier: True, False
-            or, where that was not measured, missing.
+        predictions: columns image_name, target, group, logit, probability, and outlier, which is
+            missing where it was not measured.
         cases: the table of cases, with a row for each of the images.
-        points: chosen on other images, or out of fold.
-        folds: of the baselines.
+        points: operating points, chosen on other images or out of fold.
+        operating_point: name of the one that decides the label.
+        folds: number of folds to measure the baselines with.
 
     Raises:
         TrainingError: one class is missing.
@@ -97,11 +98,11 @@ def judge(
     target, group = table["target"].to_numpy(), table["group"].to_numpy()
     if len(np.unique(target)) < 2:
         raise TrainingError(
-            f"{dataset}: all {len(table)} images are of one class, of which nothing can be told. "
-            "Judge on a set with positives and others."
+            f"{dataset}: all {len(table)} images are of one class, so nothing can be measured. "
+            "Evaluate on a data set with both classes."
         )
     probability = table["probability"].to_numpy()
-    threshold = next(point.threshold for point in points if point.name == in_force)
+    threshold = next(point.threshold for point in points if point.name == operating_point)
     try:
         baselines, no_baselines = tuple(measure_shortcuts(table, folds)), ""
     except TrainingError as error:
@@ -165,10 +166,10 @@ def _bins_of(probability: NDArray[np.floating]) -> NDArray[np.int64]:
 
 
 def _reflect(estimate: Estimate) -> Estimate:
-    """The basic interval in place of the percentile one (Efron & Tibshirani 1993, chapter 13).
+    """Replace the percentile interval by the basic one (Efron & Tibshirani 1993, chapter 13).
 
-    Resampling adds noise to each bin, and so to a mean of absolute errors: its percentiles lie too
-    high by about what they exceed the estimate.
+    Resampling adds noise to each bin, which raises a mean of absolute errors: its percentiles lie
+    too high by about as much as they exceed the estimate.
     """
     value = estimate.value
     return Estimate(
@@ -192,8 +193,8 @@ def _measure_predictive_values(
         values = {}
         for prevalence in _PREVALENCES:
             ill, well = prevalence, 1 - prevalence
-            values[f"{prevalence}+"] = _part(ill * found, well * (1 - cleared))
-            values[f"{prevalence}-"] = _part(well * cleared, ill * (1 - found))
+            values[f"{prevalence}+"] = _share(ill * found, well * (1 - cleared))
+            values[f"{prevalence}-"] = _share(well * cleared, ill * (1 - found))
         return values
 
     values = bootstrap(measure, table["group"])
@@ -203,7 +204,7 @@ def _measure_predictive_values(
     )
 
 
-def _part(this: float, other: float) -> float:
+def _share(this: float, other: float) -> float:
     return this / (this + other) if this + other else float("nan")
 
 

@@ -1,4 +1,4 @@
-"""Pictures that are no lesions: photos that Python packages bring along, and drawn ones."""
+"""Pictures that show no lesion: photos that come with Python packages, and drawn pictures."""
 
 import io
 from collections.abc import Iterator
@@ -18,19 +18,19 @@ _PHOTOS = (
     Path(sklearn.__file__).with_name("datasets") / "images",
     Path(matplotlib.__file__).with_name("mpl-data") / "sample_data",
 )
-_FACES = _PHOTOS[0] / "lfw_subset.npy"  # 100 small grey faces, then 100 patches of none
+_FACES = _PHOTOS[0] / "lfw_subset.npy"  # 100 small grey faces, then 100 patches without one
 _FACE_SIDE = 250
-_CROP = 0.6  # of a photo's shorter side, for the crops at its corners
-_SIDE = 400  # of a drawn picture
+_CROP = 0.6  # side of the corner crops, as a fraction of the photo's shorter side
+_SIDE = 400  # pixels, of a drawn picture
 _COLOURS = (
     "black", "white", "grey", "red", "lime", "blue",
-    # of skin, light to dark, and of clothes
+    # skin, light to dark, and clothes
     "#ffdbac", "#f1c27d", "#e0ac69", "#c68642", "#8d5524", "#5c3a21", "#f0c8be", "#b4786e",
 )  # fmt: skip
 
 
 class Picture(NamedTuple):
-    """One picture, and what it is cut from: crops of one photo go together."""
+    """One picture, and the photo that it is cut from: crops of one photo are counted together."""
 
     origin: str
     kind: str
@@ -38,7 +38,7 @@ class Picture(NamedTuple):
 
 
 def list_nonlesions() -> list[Picture]:
-    """The centre and, of large ones, the corners of each photo; then drawn pictures."""
+    """List all pictures: each photo, the corners of large photos, and drawn pictures."""
     photos = [
         Picture(path.name, "photos", Image.open(path).convert("RGB"))
         for folder in _PHOTOS
@@ -101,7 +101,7 @@ def _draw_text(rng: np.random.Generator, points: int, *, dark: bool) -> Image.Im
 
 
 def _draw_screen(rng: np.random.Generator, i: int) -> Image.Image:
-    """A plot, as on a screenshot."""
+    """Draw a plot, as in a screenshot."""
     figure = Figure(figsize=(_SIDE / 100, _SIDE / 100), dpi=100)
     axes = figure.subplots()
     if i % 2:

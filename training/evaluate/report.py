@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page, metrics.json, and CSV files that the official scorer reads."""
+"""An evaluation as one HTML page, metrics.json, and CSV files for the ISIC challenges' scorer."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -39,10 +39,10 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9")
 
 
 def write_evaluation(evaluated: Evaluated, out: Path) -> None:
-    """Write the folder `out`: index.html, metrics.json, and two CSV files of each test set.
+    """Write the folder `out`: index.html, metrics.json, and two CSV files for each test set.
 
-    `<test>.csv` has the probabilities, `<test>-truth.csv` the labels, each as columns image, MEL
-    and NOT: what `isic-challenge-scoring classification TRUTH PREDICTION` takes.
+    `<test>.csv` has the probabilities and `<test>-truth.csv` the labels, each in the columns image,
+    MEL and NOT that `isic-challenge-scoring classification TRUTH PREDICTION` reads.
     """
     evaluation, served = evaluated.evaluation, evaluated.served
     out.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def _tabulate_for_scorer(table: pd.DataFrame, column: str) -> str:
 
 
 def _list_mistakes(table: pd.DataFrame, data: Data) -> pd.DataFrame:
-    """The images furthest on the wrong side, with the `uri` of each."""
+    """List the images that are furthest on the wrong side, with a data URI in `uri`."""
     wrong = np.abs(table["probability"] - table["target"])
     worst = table.assign(wrong=wrong).nlargest(_MISTAKES, "wrong")
     cases = worst.merge(data.cases.drop(columns=["target", "group"]), on="image_name")
@@ -96,26 +96,26 @@ def _draw_charts(evaluated: Evaluated) -> list[Chart]:
     drawn: list[tuple[str, str, Figure]] = [
         (
             "ROC curves",
-            "The dot is the threshold in force, which was chosen out of fold.",
+            "The dot marks the threshold in use, which was chosen out of fold.",
             _draw_each(predictions, lambda axes, t, c, n: _draw_roc(axes, t, c, n, threshold)),
         ),
         (
             "Precision and recall",
-            "Precision depends on how frequent positives are: "
+            "Precision depends on the share of positives: "
             + ", ".join(f"{name} {rate:.0%}" for name, rate in base_rates.items())
             + ".",
             _draw_each(predictions, _draw_precision),
         ),
         (
             "Reliability",
-            "Of images with about this probability, the part that is positive. On the diagonal a "
-            "probability means what it says. Dotted: before calibration.",
+            "Share of positives among images with about this probability. On the diagonal, "
+            "probabilities are correct. Dotted: before calibration.",
             _draw_each(predictions, _draw_reliability),
         ),
         (
             "Decision curve",
-            "Net benefit (Vickers & Elkin 2006): melanomas found, less the false alarms that one "
-            "would take for each at that threshold, per image. Grey: send everybody.",
+            "Net benefit per image (Vickers & Elkin 2006): positives found, minus false alarms "
+            "weighted by the odds of the threshold. Grey: everybody is referred.",
             _draw_decisions(predictions),
         ),
     ]
@@ -123,7 +123,7 @@ def _draw_charts(evaluated: Evaluated) -> list[Chart]:
     for name, table in predictions.items():
         title = f"Probabilities, {name}"
         figure = _draw_histogram(table, threshold)
-        note = "The line is the threshold in force."
+        note = "The line marks the threshold in use."
         charts.append(Chart(title, note, render_figure(figure, title)))
     return charts
 
@@ -161,7 +161,7 @@ def _draw_reliability(axes: Axes, table: pd.DataFrame, colour: str, name: str) -
         x, y = _bin(probability, table["target"].to_numpy())
         label = name if style == "o-" else None
         axes.plot(x, y, style, color=colour, markersize=4, label=label)
-    axes.set(xlabel="probability", ylabel="part that is positive")
+    axes.set(xlabel="probability", ylabel="share of positives")
 
 
 def _bin(

@@ -53,7 +53,7 @@ def fit_normal(embedding: NDArray[np.floating], kept: float = 0.5) -> Normal:
 
 
 def measure_distance(embedding: NDArray[np.floating], normal: Normal) -> NDArray[np.float64]:
-    """Measure squared Mahalanobis distances (N,), per direction, of embeddings (N, D): lesions ~1."""
+    """Measure squared Mahalanobis distances (N,), per direction, of embeddings (N, D)."""
     whitened = (embedding - normal.mean) @ normal.whitening
     distance: NDArray[np.float64] = np.mean(np.square(whitened, dtype=np.float64), axis=1)
     return distance

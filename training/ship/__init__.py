@@ -1,1 +1,1 @@
-"""Bundles: the model card, export and publication."""
+"""Model bundles: the model card, export and publication."""

@@ -1,4 +1,4 @@
-"""The model card, written from what was measured: nothing in it is typed by hand."""
+"""The model card, written from measurements: no figure in it is typed by hand."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ _SCHEDULES = {
 
 
 def render_card(description: Description, evaluation: Evaluation) -> str:
-    """Markdown of the model card."""
+    """Render the model card as Markdown."""
     training = description.training
     return render_template(
         "model_card.md",

@@ -1,4 +1,4 @@
-"""A run as it is served -> a bundle that carries its own proof."""
+"""Export of an evaluated run as a bundle that can be verified."""
 
 import io
 from pathlib import Path
@@ -30,7 +30,7 @@ from training.serving.graph import run_litert
 from training.serving.served import Served
 from training.ship.card import render_card
 
-_GOLDEN_LESIONS = 2  # of each kind; a bundle has to be small
+_GOLDEN_LESIONS = 2  # of each kind; few, to keep the bundle small
 _SCORE_BINS = 20
 
 
@@ -53,7 +53,7 @@ def export(evaluated: Evaluated, out: Path) -> Bundle:
 
 
 def draw_golden_images(size: int) -> NDArray[np.uint8]:
-    """Drawn lesions (N, S, S, 3): golden inputs that may be published."""
+    """Draw lesions (N, S, S, 3): golden images that may be published, unlike ISIC's."""
     return np.stack(
         [
             draw_lesion(seed, size, irregular=irregular)
@@ -103,8 +103,10 @@ def _describe(served: Served, evaluation: Evaluation) -> Description:
     )
 
 
-def _list_metrics(judgement: Judgement, in_force: str) -> list[Metric]:
-    point = next(each for each in judgement.at_thresholds if each.operating_point == in_force)
+def _list_metrics(judgement: Judgement, operating_point: str) -> list[Metric]:
+    point = next(
+        each for each in judgement.at_thresholds if each.operating_point == operating_point
+    )
     measured = {
         "AUC": (judgement.figures["AUC"], INTERVAL_METHOD),
         "sensitivity": (point.sensitivity, PROPORTION_METHOD),
@@ -138,7 +140,7 @@ def _describe_training(served: Served) -> dict[str, Any]:
 
 
 def _describe_settings(settings: TrainSettings) -> dict[str, Any]:
-    """Without this machine's paths."""
+    """Describe a run's settings without the paths of this machine."""
     earlier = settings.weights_run
     described = settings.model_dump(mode="json", exclude={"data", "data_sha256", "weights_run"})
     return described | {

@@ -1,4 +1,4 @@
-"""What a bundle must show before it is put in force, and what a store holds."""
+"""Publication of bundles: the checks before one becomes current, and the list of a store."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,18 +18,19 @@ _TEST = "test set "
 def publish(
     folder: Path, uri: str, test: str | None, reason: str, progress: Callable[[int], object]
 ) -> str:
-    """Check the bundle in `folder`, store it at `uri`, put it in force, and return its version.
+    """Check the bundle in `folder`, store it at `uri`, make it current, and return its version.
 
     Args:
-        test: the name of the test set on which its AUC must not be below that of the version in
-            force; None: each that either of them names.
-        reason: why it is to be published although it is worse, or not known to be as good; it is
-            kept with the version. "": it must be as good.
+        test: name of the test set on which its AUC must not be below that of the current version;
+            None: every test set that either of them was measured on.
+        reason: why to publish it although it is worse, or not known to be as good; recorded with
+            the version. "": it must be as good.
+        progress: called with the number of bytes just uploaded.
 
     Raises:
-        TrainingError: the AUC is lower, or not known.
+        TrainingError: the AUC is lower or unknown.
         BundleError: the graph does not give its golden answers.
-        BundleError, StoreError: as `processing.store.Store.publish`.
+        BundleError, StoreError: as `processing.store.base.Store.publish`.
     """
     bundle = read_bundle(folder)
     check_golden(bundle)
@@ -58,31 +59,31 @@ def check_golden(bundle: Bundle) -> None:
 
 def _check_as_good(new: Manifest, current: Manifest, test: str | None) -> None:
     ours, theirs = _test_aucs(new), _test_aucs(current)
-    remedy = "To publish it all the same, give --force with the reason."
+    remedy = "To publish it anyway, give --force with the reason."
     named = [test] if test else list(dict.fromkeys([*theirs, *ours]))
     if not named:
         raise TrainingError(
-            "Neither the bundle nor the version in force was measured on a test set, so that "
-            f"nobody knows which is better. Export it with --test. {remedy}"
+            "Neither the bundle nor the current version was measured on a test set, so it is not "
+            f"known which is better. Export the bundle with --test. {remedy}"
         )
     for name in named:
-        for what, aucs in (("The bundle", ours), ("The version in force", theirs)):
+        for what, aucs in (("The bundle", ours), ("The current version", theirs)):
             if name not in aucs:
                 raise TrainingError(
                     f"{what} was not measured on test set {name}, only on "
-                    f"{', '.join(aucs) or 'none'}. Name one that both were with --test, or export "
-                    f"it with --test {name}. {remedy}"
+                    f"{', '.join(aucs) or 'none'}. Give --test a test set that both were measured "
+                    f"on, or export with --test {name}. {remedy}"
                 )
         here, there = ours[name], theirs[name]
         if (here.images, here.positives) != (there.images, there.positives):
             raise TrainingError(
                 f"Test set {name} has {here.images} images in the bundle's figures and "
-                f"{there.images} in those of the version in force: they are not the same. {remedy}"
+                f"{there.images} in those of the current version: they differ. {remedy}"
             )
         if here.estimate.value < there.estimate.value:
             raise TrainingError(
                 f"On test set {name} the bundle has an AUC of {here.estimate.value:.4f}, the "
-                f"version in force {there.estimate.value:.4f}. {remedy}"
+                f"current version {there.estimate.value:.4f}. {remedy}"
             )
 
 
@@ -98,17 +99,17 @@ class StoredModel(NamedTuple):
     """A version in a store."""
 
     manifest: Manifest
-    place: str  # "in force", "1 back" as rollback counts, or ""
+    place: str  # "current", "1 back" if a rollback would make it current, and so on, or ""
     note: str  # why it was forced
 
     @property
     def aucs(self) -> dict[str, Metric]:
-        """AUC by test set."""
+        """The AUC on each test set."""
         return _test_aucs(self.manifest)
 
 
 def list_models(uri: str) -> list[StoredModel]:
-    """The versions in a store, the one in force first, then those before it, then all others.
+    """List the versions in a store: the current one, then those before it, then all others.
 
     Raises:
         StoreError: the store cannot be read, or nothing was published there.
@@ -117,7 +118,7 @@ def list_models(uri: str) -> list[StoredModel]:
     pointer: Pointer = store.read_pointer()
     history = pointer.history[::-1]
     places = {each.version: (f"{i} back", each.note) for i, each in reversed([*enumerate(history)])}
-    places[pointer.version] = ("in force", pointer.note)
+    places[pointer.version] = ("current", pointer.note)
     others = [version for version in store.list_versions() if version not in places]
     ordered = [*dict.fromkeys(each.version for each in history), *others[::-1]]
     return [

@@ -70,20 +70,20 @@ def test_a_better_model_is_published_and_a_worse_one_needs_a_reason(
     assert open_store(uri).read_pointer().note == "the better one crashed"
 
 
-def test_models_and_rollback_tell_what_is_in_force(make: Make, bucket: str) -> None:
+def test_models_and_rollback_show_which_version_is_current(make: Make, bucket: str) -> None:
     uri = f"s3://{bucket}/melanoma"
     first, second = make("first", 0.8), make("second", 0.7)
     ship(first, uri)
     ship(second, uri, reason="a smaller one is needed")
     listed = command("models", uri).output.splitlines()
     assert second.manifest.version[:12] in listed[1]
-    for text in ("in force", "drawn 0.700 (0.000 to 1.000)", "a smaller one is needed"):
+    for text in ("current", "drawn 0.700 (0.000 to 1.000)", "a smaller one is needed"):
         assert text in listed[1]
     assert first.manifest.version[:12] in listed[2]
     assert "1 back" in listed[2]
     assert f"{first.manifest.version} is current" in command("rollback", uri).output
     listed = command("models", uri).output.splitlines()
-    assert "in force" in listed[1]
+    assert "current" in listed[1]
     assert first.manifest.version[:12] in listed[1]
     assert second.manifest.version[:12] in listed[2]  # still stored
 
