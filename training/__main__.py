@@ -1,7 +1,7 @@
 """python -m training COMMAND
 
-Each command imports what it needs when it runs: `--help` and the build's worker processes, which
-import this module, do not wait for TensorFlow.
+Each command imports what it needs when it runs, so that `--help` and the worker processes of a
+build, which import this module, do not wait for TensorFlow.
 """
 
 import logging
@@ -24,7 +24,7 @@ from training.errors import TrainingError
 
 @click.group()
 def main() -> None:
-    """From ISIC archives to a published model bundle."""
+    """Build data sets from ISIC archives, train and evaluate models, and publish them."""
 
 
 for command in (
@@ -34,14 +34,14 @@ for command in (
 
 
 def run() -> None:
-    """Run the command line; a fault that the user can mend is one line, not a traceback."""
+    """Run the command line; a fault that the user can mend ends in one line, not a traceback."""
     logging.basicConfig(format="%(message)s")
     logging.getLogger("training").setLevel(logging.INFO)
     try:
         main()
     except (TrainingError, BundleError, StoreError) as error:
         sys.exit(f"Error: {error}")
-    except OSError as error:  # a place that cannot be read or written
+    except OSError as error:  # a path that cannot be read or written
         sys.exit(f"Error: {error.filename or ''}: {error.strerror}. Give another path.")
 
 

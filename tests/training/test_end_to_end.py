@@ -55,7 +55,7 @@ def by_command(whole_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     out = tmp_path_factory.mktemp("exported")
     told = command("export", "--run", whole_run, "--out", out / "bundle", "--report", out / "page")
     assert f"Wrote {out / 'page' / 'index.html'}" in told
-    assert "Photos of no lesion: " in told
+    assert "Pictures without a lesion: " in told
     return out / "bundle"
 
 

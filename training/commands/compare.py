@@ -1,4 +1,4 @@
-"""`python -m training compare`: the same training with other losses, schedules and batch sizes."""
+"""`python -m training compare`: the same training with several losses, schedules, batch sizes."""
 
 import logging
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ import click
 from etils import epath
 
 from training.commands.options import (
+    FOLDER,
     checkpoint_option,
     data_option,
     list_choices,
@@ -18,8 +19,6 @@ from training.commands.options import (
     precision_option,
     read_given,
     recipe_options,
-    resume_option,
-    run_option,
 )
 from training.errors import TrainingError
 
@@ -31,8 +30,8 @@ _log = logging.getLogger(__name__)
 
 @click.command()
 @data_option
-@run_option
-@resume_option
+@click.option("--run", type=FOLDER, required=True, help="Folder for the runs and the comparison.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted comparison.")
 @only_fold_option
 @click.option(
     "--loss",
@@ -40,7 +39,7 @@ _log = logging.getLogger(__name__)
     multiple=True,
     default=["bce", "weighted_bce", "focal"],
     show_default=True,
-    help="The losses to compare; repeatable, as the next two. Every combination is trained.",
+    help="Losses to compare; repeatable, like the next two. Every combination is trained.",
 )
 @click.option(
     "--schedule",
@@ -48,7 +47,7 @@ _log = logging.getLogger(__name__)
     multiple=True,
     default=["cyclic", "decay", "warmup_decay"],
     show_default=True,
-    help="The learning rate schedules to compare; repeatable.",
+    help="Learning rate schedules to compare; repeatable.",
 )
 @click.option(
     "--batch-size",
@@ -56,15 +55,15 @@ _log = logging.getLogger(__name__)
     multiple=True,
     default=[8, 16, 32],
     show_default=True,
-    help="The batch sizes to compare, over all devices; repeatable.",
+    help="Batch sizes to compare, over all devices; repeatable.",
 )
 @click.option(
     "--reference",
     metavar="LOSS-SCHEDULE-BATCH_SIZE",
-    help="The run that the others are compared with.  [default: the first combination]",
+    help="Combination with which the others are compared.  [default: the first one]",
 )
 @click.option(
-    "--price", type=click.FloatRange(0), help="Price of an hour of this machine, in any currency."
+    "--price", type=click.FloatRange(0), help="Price of one hour on this machine, in any currency."
 )
 @recipe_options("loss", "schedule", "batch-size")
 @precision_option
@@ -88,8 +87,9 @@ def compare(
 ) -> None:
     """Cross-validate every combination of losses, schedules and batch sizes, and compare them.
 
-    Each is a run as `train` makes it, on the same folds and with the same seed, in a folder of RUN.
-    To go on, give the same command with --resume: what is done is passed over.
+    Each combination becomes a run like those of `train`, in a folder inside --run, with the same
+    folds and the same seed. To continue an interrupted comparison, give the same command with
+    --resume; finished folds are skipped.
     """
     from training.train.hardware import choose_backend
 
@@ -116,12 +116,12 @@ def compare(
     names = [each.name for each in combinations]
     if len(names) < 2:
         raise click.UsageError(
-            "One combination has none to be compared with: give a second --loss, --schedule or "
-            "--batch-size."
+            "There is only one combination, so nothing to compare: give a second --loss, "
+            "--schedule or --batch-size."
         )
     reference = reference or names[0]
     if reference not in names:
-        raise click.UsageError(f"--reference {reference} is none of {', '.join(names)}.")
+        raise click.UsageError(f"--reference {reference} is not one of {', '.join(names)}.")
     read = read_data(data)
     given = read_given(context, recipe)
     settings = {
@@ -129,11 +129,11 @@ def compare(
     }
     _check_runs(run, settings, resume)
     metrics = None
-    for number, (name, its) in enumerate(settings.items(), start=1):
+    for number, (name, each) in enumerate(settings.items(), start=1):
         _log.info("Run %d of %d: %s", number, len(names), name)
-        keras.utils.clear_session()  # what Keras keeps of the runs before
+        keras.utils.clear_session()  # forget the models of earlier runs
         metrics = cross_validate(
-            its,
+            each,
             read,
             run / name,
             only_folds=only_fold,
@@ -141,7 +141,7 @@ def compare(
             checkpoint_minutes=checkpoint_minutes,
             precision=precision,
         )
-    if metrics is None:  # another process writes
+    if metrics is None:  # the first process writes
         return
     comparison = compare_runs(run, combinations, reference, price)
     page = run / Path(COMPARISON).with_suffix(".html")
@@ -153,7 +153,7 @@ def compare(
 
 
 def _check_runs(run: Path, settings: "Mapping[str, TrainSettings]", resume: bool) -> None:
-    """Find what cannot go on before hours of training rather than after them."""
+    """Check before hours of training, rather than after them, that every run can be trained."""
     from training.train.run import CONFIG, check_run
 
     begun = any(run.glob(f"*/{CONFIG}"))
@@ -161,6 +161,6 @@ def _check_runs(run: Path, settings: "Mapping[str, TrainSettings]", resume: bool
         raise TrainingError(f"{run} exists. Continue it with --resume, or choose another --run.")
     if resume and not begun:
         raise TrainingError(f"--resume: {run} holds no runs yet. Start it without --resume.")
-    for name, its in settings.items():
+    for name, each in settings.items():
         if (run / name / CONFIG).exists():
-            check_run(run / name, its, resume)
+            check_run(run / name, each, resume)

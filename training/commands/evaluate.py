@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @served_options
-@click.option("--against", type=EXISTING_FOLDER, help="Another run, to compare with.")
-@click.option("--out", type=FOLDER, required=True, help="The folder of the report.")
+@click.option("--against", type=EXISTING_FOLDER, help="Other run to compare with.")
+@click.option("--out", type=FOLDER, required=True, help="Folder for the report.")
 def evaluate(
     run: Path,
     test: tuple[epath.Path, ...],
@@ -25,7 +25,10 @@ def evaluate(
     against: Path | None,
     out: Path,
 ) -> None:
-    """Measure a run as it is served, and write a report."""
+    """Measure a run as it is served, and write a report.
+
+    All folds are averaged in one graph. Test sets are never used to choose anything.
+    """
     from training.evaluate.evaluation import evaluate_run
     from training.evaluate.report import INDEX, write_evaluation
 
@@ -36,7 +39,7 @@ def evaluate(
 
 
 def print_figures(evaluation: "Evaluation") -> None:
-    """Print the AUC of each set of images, what is refused, and how another run compares."""
+    """Print the AUC on each data set, the share rejected as not a lesion, and the comparison."""
     from training.text import render_estimate
 
     for judgement in evaluation.judgements:
@@ -45,11 +48,11 @@ def print_figures(evaluation: "Evaluation") -> None:
             f"{judgement.images:,} images, {judgement.positives:,} positive"
         )
         if judgement.refused:
-            click.echo(f"  taken for no lesion: {render_estimate(judgement.refused)}")
+            click.echo(f"  rejected as not a lesion: {render_estimate(judgement.refused)}")
     everything = evaluation.nonlesions[0]
     click.echo(
-        f"Photos of no lesion: {render_estimate(everything.refused)} of {everything.pictures} "
-        "refused"
+        f"Pictures without a lesion: {render_estimate(everything.refused)} of "
+        f"{everything.pictures} rejected"
     )
     for each in evaluation.against:
         low, high = each.bootstrap.low, each.bootstrap.high

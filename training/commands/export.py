@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @served_options
-@click.option("--out", type=FOLDER, required=True, help="The bundle to make.")
-@click.option("--report", type=FOLDER, help="A folder for the report of evaluate, too.")
+@click.option("--out", type=FOLDER, required=True, help="Bundle folder to create.")
+@click.option("--report", type=FOLDER, help="Folder in which to write the report of evaluate, too.")
 def export(
     run: Path,
     test: tuple[epath.Path, ...],
@@ -25,7 +25,7 @@ def export(
     out: Path,
     report: Path | None,
 ) -> None:
-    """Turn a run into a model bundle, with all that evaluate measures."""
+    """Turn a run into a model bundle, with everything that evaluate measures."""
     from processing.bundle import refuse_existing
     from training.evaluate.evaluation import evaluate_run
     from training.evaluate.report import INDEX, write_evaluation

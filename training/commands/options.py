@@ -1,4 +1,4 @@
-"""Options that several commands share. Those of a recipe are derived from `training.recipe`."""
+"""Options that several commands share; those of a recipe are derived from `training.recipe`."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,7 +31,7 @@ EXISTING_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 
 _Command = Callable[..., None]
 _AUGMENT = "augment"
-_SHOWN_CHOICES = 5  # of more, the help names the kinds
+_SHOWN_CHOICES = 5  # where there are more, the help text describes them instead
 
 
 def _describe_values(setting: Setting) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def _make_option(setting: Setting) -> Callable[[_Command], _Command]:
     name, flag = _name_parameter(setting), f"--{setting.option}"
     if schema["type"] == "array":
         return click.option(flag, name, multiple=True, **attributes)
-    # `0` is a default that is worth showing; None is not: its meaning stands in the help.
+    # A default of 0 is shown; one of None is not, because the help text says what it means.
     attributes |= {"default": field.default, "show_default": field.default is not None}
     if schema["type"] == "boolean":
         return click.option(f"{flag}/--no-{setting.option}", name, **attributes)
@@ -76,7 +76,7 @@ def _make_option(setting: Setting) -> Callable[[_Command], _Command]:
 
 
 def _name_parameter(setting: Setting) -> str:
-    """The name under which click passes the option's value on."""
+    """Return the name under which click passes the option's value on."""
     return "__".join(setting.path)
 
 
@@ -84,47 +84,41 @@ augment_option = click.option(
     "--augment",
     metavar="NAME=VALUE",
     multiple=True,
-    help="A strength of the augmentation, such as rotation_degrees=90; repeatable.",
+    help="Strength of an augmentation, such as rotation_degrees=90; repeatable.",
 )
-data_option = click.option("--data", type=DATA, help="A data folder or a public Kaggle set.")
-run_option = click.option(
-    "--run", type=FOLDER, required=True, help="The run folder to make or resume."
-)
-resume_option = click.option(
-    "--resume", is_flag=True, help="Continue an existing run with its own settings."
-)
+data_option = click.option("--data", type=DATA, help="Data folder or public Kaggle data set.")
 only_fold_option = click.option(
-    "--only-fold", type=int, multiple=True, help="Train this fold alone; repeatable."
+    "--only-fold", type=int, multiple=True, help="Train only this fold; repeatable."
 )
 precision_option = click.option(
     "--precision",
     type=click.Choice(["auto", "float32", "mixed_float16", "mixed_bfloat16"]),
     default="auto",
     show_default=True,
-    help="auto: float32 on CPUs, mixed on others.",
+    help="Numeric precision. auto: float32 on a CPU, mixed on other devices.",
 )
 checkpoint_option = click.option(
     "--checkpoint-minutes",
     type=click.FloatRange(0, min_open=True),
     default=10.0,
     show_default=True,
-    help="Minutes between checkpoints; each epoch ends with one, too.",
+    help="Minutes between checkpoints within an epoch; each epoch also ends with one.",
 )
 
 
 def find_setting(option: str) -> Setting:
-    """The setting that an option of the command line sets."""
+    """Return the setting that a command-line option sets."""
     return next(each for each in list_settings() if each.option == option)
 
 
 def list_choices(option: str) -> list[str]:
-    """The values that an option accepts."""
+    """Return the values that an option accepts."""
     choices: list[str] = _describe_values(find_setting(option))["enum"]
     return choices
 
 
 def recipe_options(*left_out: str) -> Callable[[_Command], _Command]:
-    """Add an option for every setting of a recipe but those named."""
+    """Add an option for every setting of a recipe except those named."""
     options: list[Callable[[_Command], _Command]] = [
         *(
             _make_option(each)
@@ -143,13 +137,13 @@ def recipe_options(*left_out: str) -> Callable[[_Command], _Command]:
 
 
 def read_given(context: click.Context, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The nested settings that were typed on the command line, without any defaults.
+    """Return the nested settings that were given on the command line, without defaults.
 
     Args:
-        values: what click passed on for the options of `recipe_options`.
+        values: the values that click passed on for the options of `recipe_options`.
 
     Raises:
-        TrainingError: `--augment` names no strength, or its value is out of range.
+        TrainingError: `--augment` gives an unknown name or a value out of range.
     """
     given: dict[str, Any] = {}
     for name, value in values.items():
@@ -167,7 +161,7 @@ def read_given(context: click.Context, values: Mapping[str, Any]) -> dict[str, A
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings, of which a later layer replaces single values of those before it."""
+    """Merge nested settings; values of later layers replace those of earlier ones."""
     merged: dict[str, Any] = {}
     for layer in layers:
         for name, value in layer.items():
@@ -179,10 +173,10 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
 def make_settings(
     data: "Data", given: Mapping[str, Any], earlier: TrainSettings | None = None
 ) -> TrainSettings:
-    """Settings of a run on `data`: those given, over those of `earlier` or else the defaults.
+    """Make the settings of a run on `data`: those given, then those of `earlier`, then defaults.
 
     Raises:
-        TrainingError: a value is not accepted, or `weights` names a broken run.
+        TrainingError: a value is not accepted, or `weights` names a damaged run.
     """
     from training.train.run import CONFIG, read_settings
 
@@ -200,20 +194,22 @@ def make_settings(
 
 
 _SERVED = [
-    click.option("--run", type=EXISTING_FOLDER, required=True, help="A run, all folds finished."),
+    click.option(
+        "--run", type=EXISTING_FOLDER, required=True, help="Run folder, with all folds finished."
+    ),
     click.option(
         "--test",
         type=DATA,
         multiple=True,
-        help="A data folder to report on, apart from the training data; repeatable.",
+        help="Data folder to test on, which must share nothing with the training data; repeatable.",
     ),
     click.option(
         "--precision",
         type=click.Choice(["float32", "float16", "int8"]),
         default="float32",
         show_default=True,
-        help="Precision of the served graph; float16 and int8 only where they cost no AUC on "
-        "--test.",
+        help="Precision of the served graph. float16 and int8 are refused if they change the AUC "
+        "on --test.",
     ),
     click.option(
         "--views",
@@ -221,13 +217,13 @@ _SERVED = [
         default="1",
         show_default=True,
         callback=lambda _context, _option, value: int(value),
-        help="Orientations of a photo that are averaged.",
+        help="Number of orientations of each photo to average.",
     ),
 ]
 
 
 def served_options(command: _Command) -> _Command:
-    """Add the options that decide what is served of a run."""
+    """Add the options that decide how a run is served."""
     for option in reversed(_SERVED):
         command = option(command)
     return command

@@ -11,13 +11,20 @@ from training.commands.options import EXISTING_FOLDER
 @click.command()
 @click.argument("bundle", type=EXISTING_FOLDER)
 @click.argument("store")
-@click.option("--test", help="Name of the test set to compare on.  [default: all that either has]")
-@click.option("--force", metavar="REASON", default="", help="Publish though it is not as good.")
+@click.option(
+    "--test", help="Name of the test set to compare on.  [default: all test sets of either]"
+)
+@click.option(
+    "--force",
+    metavar="REASON",
+    default="",
+    help="Publish even if it is not as good, and record why.",
+)
 def publish(bundle: Path, store: str, test: str | None, force: str) -> None:
-    """Upload BUNDLE to STORE (s3://bucket/prefix or a folder) and put it in force.
+    """Upload BUNDLE to STORE (s3://bucket/prefix or a folder) and make it the current version.
 
-    It must give its golden answers, and its AUC on the test sets must not be below that of the
-    version in force.
+    The bundle must give its golden answers, and its AUC on the test sets must not be below that of
+    the current version.
     """
     from training.ship.publish import publish
 
@@ -30,7 +37,7 @@ def publish(bundle: Path, store: str, test: str | None, force: str) -> None:
 @click.command()
 @click.argument("store")
 def rollback(store: str) -> None:
-    """Put the version before the one in force back in force."""
+    """Make the previous version current again."""
     from processing.store.open import open_store
 
     click.echo(f"{store}: {open_store(store).rollback()} is current")
@@ -39,7 +46,7 @@ def rollback(store: str) -> None:
 @click.command()
 @click.argument("store")
 def models(store: str) -> None:
-    """List the versions in STORE, the one in force first."""
+    """List the versions in STORE, the current one first."""
     from training.ship.publish import list_models
     from training.text import align, render_estimate
 

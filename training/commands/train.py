@@ -8,6 +8,7 @@ from etils import epath
 
 from training.commands.options import (
     EXISTING_FILE,
+    FOLDER,
     checkpoint_option,
     data_option,
     make_settings,
@@ -16,21 +17,19 @@ from training.commands.options import (
     precision_option,
     read_given,
     recipe_options,
-    resume_option,
-    run_option,
 )
 from training.recipe import read_config
 
 
 @click.command()
 @data_option
-@run_option
+@click.option("--run", type=FOLDER, required=True, help="Run folder to create or resume.")
 @click.option(
     "--config",
     type=EXISTING_FILE,
     help="Read settings from a TOML file or a run's config.json; options on the command line win.",
 )
-@resume_option
+@click.option("--resume", is_flag=True, help="Continue an existing run with its own settings.")
 @only_fold_option
 @recipe_options()
 @precision_option
@@ -48,7 +47,10 @@ def train(
     checkpoint_minutes: float,
     **recipe: Any,
 ) -> None:
-    """Cross-validate EfficientNet on a data folder, on whatever this machine has."""
+    """Cross-validate EfficientNet on a data folder.
+
+    Hardware is detected and logged. An interrupted run continues with --resume.
+    """
     from training.train.hardware import choose_backend
 
     choose_backend()  # before Keras is imported
@@ -75,5 +77,5 @@ def train(
     )
     if metrics:
         click.echo(render_metrics(metrics))
-        click.echo(f"{run}: {metrics.folds_done} of {metrics.folds} folds are done")
+        click.echo(f"{run}: {metrics.folds_done} of {metrics.folds} folds are finished")
         click.echo(f"Wrote {run / REPORT}")

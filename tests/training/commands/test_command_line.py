@@ -35,7 +35,10 @@ COMPARE = ["compare", "--data", ".", "--run", "x"]
         (["inspect", ".", "--image", "x"], "--image needs --augmented"),
         (["inspect", ".", "--augment", "zoom=0"], "--augment needs --augmented"),
         (["compare", "--run", "x"], "Give --data"),
-        ([*COMPARE, "--reference", "bce-decay-64"], "--reference bce-decay-64 is none of bce-cyc"),
+        (
+            [*COMPARE, "--reference", "bce-decay-64"],
+            "--reference bce-decay-64 is not one of bce-cyc",
+        ),
         (
             [*COMPARE, "--loss", "bce", "--schedule", "decay", "--batch-size", "8"],
             "give a second --loss, --schedule or --batch-size",
