@@ -244,5 +244,5 @@ def test_the_page_shows_every_run_and_needs_nothing_else(runs: Path) -> None:
         assert page.count(f">{name}</text>") == 2  # beside its dots
     for sentence in describe(comparison):
         assert sentence in page
-    assert "hours of training at 0.5 an hour" in page
+    assert "hours of training at 0.5 per hour" in page
     assert not any(tag in page for tag in ("<script", "<link", "<img"))

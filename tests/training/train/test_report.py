@@ -91,7 +91,7 @@ def test_a_fold_under_way_is_told_and_its_losses_are_drawn(
     write_fold(tmp_path / "run", 0)
     write_fold(tmp_path / "run", 2, epochs=1, done=False)
     page = report(tmp_path / "run", drawn, 0)
-    assert page.tables[0][2] == ["2", "", "", "not done yet", "", "1", "1.5"]
+    assert page.tables[0][2] == ["2", "", "", "not finished", "", "1", "1.5"]
     assert page.tables[0][3][:2] == ["pooled", "60"]
     assert "1 of 3 folds" in page.text
     assert page.words.count("fold 0") == 2  # losses and ROC curve
