@@ -92,7 +92,7 @@ def test_two_sessions_train_a_run_and_publish_its_bundle(
 
 def test_a_session_out_of_time_ends_in_order_and_exports_nothing(kaggle: Kaggle) -> None:
     out, shown = kaggle.run_session("out", OPTIONS, hours=0, store="s3://nobody/reads-this")
-    assert "Go on in another session" in shown
+    assert "Continue in another session" in shown
     assert not (out / "bundle").exists()
 
 
