@@ -61,7 +61,7 @@ def test_weights_of_another_backbone_are_refused(tmp_path: Path) -> None:
     [
         ("EfficientNetB9", "none", "--backbone must be one of"),
         ("EfficientNetLite0", "noisy-student", "must be imagenet or none"),
-        ("EfficientNetB0", "no-such-file.h5", "is not a file"),
+        ("EfficientNetB0", "no-such-file.h5", "is neither a file nor one of"),
         ("EfficientNetB0", __file__, "not an HDF5 weights file"),
     ],
 )
