@@ -1,8 +1,8 @@
 """The Procfile as on a Heroku dyno of 512 MB: `make dyno`.
 
-Run by honcho, with the packages of the slug, inside a cgroup of that memory where this system lets
-us make one (Linux, as root). Prints the slug's size, the times to bind and to be ready, the memory
-at rest and under load, and whether the kernel had to kill anything.
+honcho runs it with the packages of the slug, in a cgroup with that much memory where the system
+allows one (Linux, as root). The benchmark prints the slug's size, the times until the port is bound
+and the app is ready, the memory at rest and under load, and whether the kernel killed a process.
 """
 
 import gzip
@@ -34,7 +34,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 class _Counter(io.RawIOBase):
-    """A file that keeps nothing but its size."""
+    """A file that records only its size."""
 
     size = 0
 
@@ -47,10 +47,10 @@ class _Counter(io.RawIOBase):
 
 
 def measure_slug() -> float:
-    """MB, compressed, of what Heroku would carry: the files of git, and the installed packages."""
+    """Measure the compressed slug in MB: the files in git and the installed packages."""
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
-        sys.exit("The slug's size is that of what git lists: run this in a clone.")
+        sys.exit("The slug holds the files that git lists: run this in a clone.")
     ignored = (ROOT / ".slugignore").read_text().split()
     counter = _Counter()
     with (
@@ -71,7 +71,7 @@ def measure_slug() -> float:
 
 @contextmanager
 def limited_memory() -> Iterator[Path | None]:
-    """A new cgroup of 512 MB, of either version; None where none can be made."""
+    """Make a cgroup of 512 MB, version 1 or 2; give None where that is not possible."""
     two = (_CGROUPS / "cgroup.controllers").is_file()
     folder = (_CGROUPS if two else _CGROUPS / "memory") / f"melanoma-dyno-{os.getpid()}"
     limit = folder / ("memory.max" if two else "memory.limit_in_bytes")
@@ -79,7 +79,7 @@ def limited_memory() -> Iterator[Path | None]:
         folder.mkdir()
         limit.write_text(str(DYNO_BYTES))
     except OSError as error:
-        print(f"No cgroup of 512 MB can be made here ({error}): without a limit.")
+        print(f"Memory is not limited: no cgroup of 512 MB can be made here ({error}).")
         with suppress(OSError):
             folder.rmdir()
         yield None
@@ -87,7 +87,7 @@ def limited_memory() -> Iterator[Path | None]:
     try:
         yield folder
     finally:
-        # The kernel takes a moment to notice that its processes are gone.
+        # The kernel needs a moment to notice that the processes are gone.
         for _ in range(50):
             with suppress(OSError):
                 folder.rmdir()
@@ -96,7 +96,7 @@ def limited_memory() -> Iterator[Path | None]:
 
 
 def count_kills(group: Path) -> int:
-    """How often the kernel killed for memory."""
+    """Count the processes that the kernel killed for lack of memory."""
     for name in ("memory.events", "memory.oom_control"):
         if (group / name).is_file():
             for line in (group / name).read_text().splitlines():
@@ -106,15 +106,15 @@ def count_kills(group: Path) -> int:
 
 
 def wait(condition: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
-    """Return once `condition` holds."""
+    """Wait until `condition` holds."""
     while not condition():
         if process.poll() is not None:
-            sys.exit("The Procfile's process ended; `honcho start web` shows why.")
+            sys.exit("The Procfile's process ended. Run `honcho start web` to see why.")
         time.sleep(0.01)
 
 
 def answers(url: str) -> bool:
-    """Whether a GET of it gives 200."""
+    """Return whether a GET of the URL answers 200."""
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
             return bool(answer.status == 200)
@@ -123,13 +123,13 @@ def answers(url: str) -> bool:
 
 
 def binds(port: int) -> bool:
-    """Whether the port takes connections."""
+    """Return whether the port accepts connections."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def measure_pss(process: "subprocess.Popen[bytes]") -> float:
-    """MB of gunicorn and its workers, each shared page counted once."""
+    """Measure the memory of gunicorn and its workers in MB, each shared page counted once."""
     total = 0
     for child in psutil.Process(process.pid).children(recursive=True):
         with suppress(psutil.Error):
@@ -139,7 +139,7 @@ def measure_pss(process: "subprocess.Popen[bytes]") -> float:
 
 
 def visit(url: str, form: tuple[bytes, dict[str, str]], until: float, statuses: list[int]) -> None:
-    """Send the form again and again."""
+    """Send the form again and again, and record the statuses."""
     while time.monotonic() < until:
         try:
             request = urllib.request.Request(url, *form)
@@ -154,7 +154,7 @@ def visit(url: str, form: tuple[bytes, dict[str, str]], until: float, statuses: 
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure everything and print it."""
     if not (SERVING / "bin/gunicorn").is_file():
         sys.exit("The packages of the slug are not installed: run `make dyno`.")
     print("Packing the slug ...", flush=True)
@@ -163,7 +163,7 @@ def main() -> None:
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     honcho = Path(sys.executable).with_name("honcho")
-    form = pack_form(draw_jpeg(4000, 3000))  # as from a phone
+    form = pack_form(draw_jpeg(4000, 3000))  # the size of a phone photo
     with limited_memory() as group:
         enter = f"echo $$ > {group}/cgroup.procs; " if group else ""
         started = time.monotonic()
@@ -209,10 +209,10 @@ def main() -> None:
     counted = {status: statuses.count(status) for status in sorted(set(statuses))}
     for name, value, unit, limit in (
         ("slug, compressed, without Python", f"{slug:.0f}", "MB", "500"),
-        ("start to bound port", f"{bound:.1f}", "s", "60"),
-        ("start to /readyz 200", f"{ready:.1f}", "s", ""),
+        ("start until port is bound", f"{bound:.1f}", "s", "60"),
+        ("start until /readyz answers 200", f"{ready:.1f}", "s", ""),
         ("memory at rest, 2 workers", f"{at_rest:.0f}", "MB", "512"),
-        ("memory under load, at most", f"{peak:.0f}", "MB", "512"),
+        ("memory under load, maximum", f"{peak:.0f}", "MB", "512"),
         ("killed for memory", "not limited" if kills is None else str(kills), "", "0"),
         ("answers by status", str(counted), "", ""),
     ):

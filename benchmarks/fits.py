@@ -1,4 +1,4 @@
-"""The same network, trained as `training train` does and as Keras does by itself, timed."""
+"""Timed training of one network: as `training train` does it, and with plain Keras."""
 
 import contextlib
 import inspect
@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from training.data.folder import Data
 
-# TensorFlow is imported where it is used: worker processes import this module, and need none.
+# TensorFlow is imported where it is used, because worker processes import this module without it.
 if TYPE_CHECKING:
     from training.train.fold import Job
 
-EPOCHS = 2  # measured in a fit, after a first that is left out
+EPOCHS = 2  # measured epochs of a fit, after a warm-up epoch
 
 
 class Preset(NamedTuple):
-    """What is trained, and the lesions drawn for it."""
+    """A network to train, and the lesions to draw for it."""
 
     backbone: str
-    size: int  # pixels; of smaller data: theirs
+    size: int  # pixels; data of a smaller size are used at their own size
     batch_size: int
-    steps: int  # of an epoch
+    steps: int  # per epoch
     rounds: int
-    drawn: int  # lesions
-    side: int  # of their photos, pixels
+    drawn: int  # number of lesions
+    side: int  # of the drawn photos, pixels
     crop: float
 
 
@@ -40,12 +40,12 @@ class Training(NamedTuple):
 
 
 def size_of(preset: Preset, data: Data) -> int:
-    """Pixels that are trained at."""
+    """Return the side of the training images in pixels."""
     return min(preset.size, data.build.settings.size)
 
 
 def prepare(data: Data, preset: Preset) -> Training:
-    """Build and compile as `training train` does, to train on the images of an epoch."""
+    """Build and compile a network as `training train` does, to train on the images of one epoch."""
     from training.recipe import TrainSettings
     from training.train.cross_validation import CHECKPOINT_MINUTES
     from training.train.fold import Job, Phase, build_fold_model, compile_phase, plan_feeding
@@ -59,13 +59,13 @@ def prepare(data: Data, preset: Preset) -> Training:
         backbone=preset.backbone,
         weights="none",
         folds=2,
-        # One more than `fit` sees: in a long run, too, the pipeline works to an epoch's end.
+        # One more than `fit` uses, because in a long run, too, the pipeline works ahead.
         epochs=1 + EPOCHS + 1,
         batch_size=preset.batch_size,
         steps_per_epoch=preset.steps,
         seed=0,
     )
-    # Whole shards, and no more than needed: the pipeline reads all of them to shuffle an epoch.
+    # Whole shards, but no more than needed, because the pipeline reads all of them for each epoch.
     images = data.cases["shard"].value_counts().sort_index().cumsum()
     fewer = images.index[images < preset.steps * preset.batch_size]
     cases = data.cases[data.cases["shard"].isin(images.index[: len(fewer) + 1])]
@@ -85,11 +85,11 @@ def prepare(data: Data, preset: Preset) -> Training:
 
 
 def fit_ours(training: Training) -> tuple[float, float]:
-    """Train as `training train` does, and read from the files it writes what an epoch took.
+    """Train as `training train` does, and read the duration of epochs from the files it writes.
 
     Returns:
-        Median seconds of all epochs but the first: from one's end to the next one's, and of the
-        steps alone.
+        Median seconds of all epochs but the first: from the end of one to the end of the next, and
+        of the steps alone.
     """
     import tensorflow as tf
 
@@ -102,7 +102,7 @@ def fit_ours(training: Training) -> tuple[float, float]:
         files = Path(folder).glob("tensorboard/train/events*")
         records = tf.data.TFRecordDataset([str(file) for file in files])
         events = [tf.compat.v1.Event.FromString(record.numpy()) for record in records]
-    # TensorBoard's callback is the last at an epoch's end, after the checkpoint is written.
+    # TensorBoard's callback runs last at the end of an epoch, after the checkpoint is written.
     ends = [
         event.wall_time
         for event in events
@@ -112,7 +112,7 @@ def fit_ours(training: Training) -> tuple[float, float]:
 
 
 def fit_bare(training: Training, batches: Any) -> float:
-    """Train as Keras does by itself: median seconds of all epochs but the first."""
+    """Train with plain Keras, and return the median seconds of all epochs but the first."""
     import keras
 
     ends: list[float] = []
@@ -134,7 +134,7 @@ def _median_between(moments: list[float]) -> float:
 
 
 def count_traces(model: Any) -> int:
-    """Times that Keras traced (JAX: compiled) the train function of a model that was fitted."""
+    """Count how often Keras traced (with JAX: compiled) the train function of a fitted model."""
     import keras
 
     parts = inspect.getclosurevars(model.train_function).nonlocals

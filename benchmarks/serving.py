@@ -1,9 +1,9 @@
-"""What serving costs, measured on this machine: `python -m benchmarks.serving`.
+"""What serving costs on this machine: `python -m benchmarks.serving`.
 
-The app under gunicorn, with one worker and with one for each core, with the embedded model and an
-untrained EfficientNetB4 at 384 px; beside each the bare inference runtime on the same square in
-a loop, the bound that no server can beat, and for B4 the app that one would write first: Keras's
-`model.predict` in Flask, the model loaded once, and the model loaded for every request.
+It measures the app under gunicorn, with one worker and with one per core, with the embedded model
+and with an untrained EfficientNetB4 at 384 px. Each is compared with the bare inference runtime in
+a loop on the same square, a bound that no server can beat; B4 also with the usual first version of
+such an app: Keras's `model.predict` in Flask, with the model loaded once or for every request.
 """
 
 import http.client
@@ -37,19 +37,19 @@ from processing.drawing import draw_photo
 from processing.image import read_square
 
 ROOT = Path(__file__).parents[1]
-PHOTO_SIZE = 1024  # pixels, the usual size of a dermoscopic image
-SECONDS = 8.0  # of each measurement
-CLIENTS = 6  # under load; fewer than the places of the queue, so that all are answered
+PHOTO_SIZE = 1024  # pixels, a usual size of dermoscopic images
+SECONDS = 8.0  # duration of each measurement
+CLIENTS = 6  # under load; fewer than the queue holds, so that all get an answer
 
 
 def pack_form(photo: bytes) -> tuple[bytes, dict[str, str]]:
-    """Body and headers of a form with one photo, that asks for JSON."""
+    """Make body and headers of a form with one photo that asks for JSON."""
     body, content_type = encode_multipart_formdata({"image": ("a.jpg", photo)})
     return body, {"Accept": "application/json", "Content-Type": content_type}
 
 
 def draw_jpeg(width: int, height: int) -> bytes:
-    """A photo of a drawn lesion."""
+    """Draw a lesion and encode it as a JPEG."""
     file = io.BytesIO()
     drawn = Image.fromarray(draw_photo(1, min(width, 1024), irregular=True))
     drawn.resize((width, height)).save(file, "JPEG", quality=90)
@@ -58,11 +58,11 @@ def draw_jpeg(width: int, height: int) -> bytes:
 
 @dataclass(frozen=True)
 class Server:
-    """A gunicorn that answers."""
+    """A running gunicorn."""
 
     process: "subprocess.Popen[bytes]"
     port: int
-    ready_seconds: float  # from its start to 200 at /readyz
+    ready_seconds: float  # from its start until /readyz answers 200
 
     def ask(self, connection: http.client.HTTPConnection, photo: bytes) -> int:
         """Send the photo, read the whole answer, and return its status."""
@@ -72,18 +72,18 @@ class Server:
         return response.status
 
     def connect(self) -> http.client.HTTPConnection:
-        """A connection that is kept."""
+        """Open a connection for several requests."""
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
 
     def measure_memory(self) -> float:
-        """PSS of the largest worker, MB."""
+        """Return the PSS of the largest worker in MB."""
         workers = psutil.Process(self.process.pid).children()
         return max(float(worker.memory_full_info().pss) for worker in workers) / 1e6
 
 
 @contextmanager
 def serve(*command: str, **variables: str) -> Iterator[Server]:
-    """gunicorn, by itself with one worker, on a free port."""
+    """Run gunicorn on a free port, by default with one worker."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     ours = {
@@ -105,7 +105,7 @@ def serve(*command: str, **variables: str) -> Iterator[Server]:
                 sys.exit(f"gunicorn stopped; run `gunicorn {' '.join(command)}` to see why.")
             time.sleep(0.005)
         ready = time.perf_counter() - started
-        while not all(_is_ready(port) for _ in range(20)):  # whichever worker is asked
+        while not all(_is_ready(port) for _ in range(20)):  # whichever worker answers
             time.sleep(0.1)
         yield Server(process, port, ready)
     finally:
@@ -123,15 +123,15 @@ def _is_ready(port: int) -> bool:
 
 @dataclass(frozen=True)
 class Speed:
-    """Of one thing, called again and again."""
+    """How fast something is that is called again and again."""
 
-    rate: float  # per second
+    rate: float  # calls per second
     p50: float  # ms
     p99: float  # ms
 
 
 def measure(*calls: Callable[[], object], seconds: float = SECONDS) -> Speed:
-    """Call each of `calls` in a thread of its own, all at once."""
+    """Call each of `calls` in a thread of its own, all at the same time."""
     taken: list[float] = []
     for call in calls:
         call()
@@ -158,7 +158,7 @@ def measure(*calls: Callable[[], object], seconds: float = SECONDS) -> Speed:
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one server."""
+    """The measurements of one server."""
 
     name: str
     one: Speed
@@ -168,7 +168,7 @@ class Row:
 
 
 def measure_server(name: str, photo: bytes, *command: str, **variables: str) -> Row:
-    """One client, then several."""
+    """Measure a server with one client and then with several."""
 
     def asking(server: Server) -> Callable[[], object]:
         connection = server.connect()
@@ -187,7 +187,7 @@ def measure_server(name: str, photo: bytes, *command: str, **variables: str) -> 
 
 
 def measure_app(name: str, photo: bytes, model: str) -> Iterator[Row]:
-    """Ours with one worker, and with one for each core, as it is started for many visitors."""
+    """Measure this app with one worker, and with one per core, as for many visitors."""
     yield measure_server(name, photo, "wsgi:app", MODEL_URI=model)
     workers = str(os.cpu_count())
     several = f"{name}, {workers} workers"
@@ -195,7 +195,7 @@ def measure_app(name: str, photo: bytes, model: str) -> Iterator[Row]:
 
 
 def measure_bound(name: str, bundle: Path, photo: bytes) -> Row:
-    """The bare runtime in a loop, on the square of the photo, with all cores."""
+    """Measure the bare runtime in a loop on the square of the photo, with all cores."""
     classifier = Classifier(read_bundle(bundle), threads=min(os.cpu_count() or 1, 4))
     wanted = classifier.manifest.input
     square = read_square(photo, **wanted.model_dump())
@@ -206,7 +206,7 @@ def measure_bound(name: str, bundle: Path, photo: bytes) -> Row:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Of two figures of this run; above 1, the first is the better."""
+    """The ratio of two measurements; above 1, the first one is better."""
 
     name: str
     value: float
@@ -218,21 +218,21 @@ class Ratio:
 
 
 def share(name: str, ours: Speed, bound: Row) -> Ratio:
-    """How near a server comes to the bare runtime."""
-    return Ratio(f"{name}, share of the bare runtime's rate", ours.rate / bound.one.rate, 0.9)
+    """Compare the rate of a server with that of the bare runtime."""
+    return Ratio(f"{name}, fraction of the bare runtime's rate", ours.rate / bound.one.rate, 0.9)
 
 
 def gains(name: str, ours: Row, usual: Row, one: float, many: float) -> list[Ratio]:
-    """How much better it is than the usual app, with the goals for one client and for several."""
+    """Compare an app with the usual one, with goals for one client and for several."""
     time_ratio, rate_ratio = usual.one.p50 / ours.one.p50, ours.many.rate / usual.many.rate
     return [
-        Ratio(f"{name}, time of one client, usual app's to ours", time_ratio, one),
-        Ratio(f"{name}, rate under load, ours to usual app's", rate_ratio, many),
+        Ratio(f"{name}, time with one client, usual app / this app", time_ratio, one),
+        Ratio(f"{name}, rate under load, this app / usual app", rate_ratio, many),
     ]
 
 
 def print_rows(title: str, rows: list[Row], ratios: list[Ratio]) -> None:
-    """A table, and the ratios under it."""
+    """Print a table and the ratios below it."""
     print(f"\n{title}")
     print(f"{'':<34}{'one client':>28}{f'{CLIENTS} clients':>30}{'memory':>11}{'ready':>9}")
     print(f"{'':<34}{'1/s':>8}{'p50':>10}{'p99':>10}" + f"{'1/s':>10}{'p50':>10}{'p99':>10}")
@@ -248,7 +248,7 @@ def print_rows(title: str, rows: list[Row], ratios: list[Ratio]) -> None:
 
 
 def measure_phone_photo(bundle: Path) -> None:
-    """What a photo of 24 megapixels costs beside its bare decode at the scale that is needed."""
+    """Compare reading a photo of 24 megapixels with its bare decoding at the scale needed."""
     photo = draw_jpeg(6000, 4000)
     wanted = read_bundle(bundle).manifest.input
     side = wanted.crop_fraction * 4000
@@ -257,12 +257,12 @@ def measure_phone_photo(bundle: Path) -> None:
     ours = measure(lambda: read_square(photo, **wanted.model_dump()))
     print(f"\nA JPEG of 24 megapixels, {len(photo) / 1e6:.1f} MB, to {wanted.size} px")
     print(f"  libjpeg-turbo alone, at the scale needed {bare.p50:>10.1f} ms")
-    print(f"  decoded, turned, cut and resized by us {ours.p50:>12.1f} ms")
+    print(f"  decoded, turned, cut and resized here {ours.p50:>13.1f} ms")
     print(f"  {'ratio':<58}{ours.p50 / bare.p50:>7.2f}  (goal: below 1.3)")
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure everything and print it."""
     photo = draw_jpeg(PHOTO_SIZE, PHOTO_SIZE)
     libraries = ("ai-edge-litert", "flask", "gunicorn", "pillow", "keras", "tensorflow")
     print(f"{platform.machine()}, {os.cpu_count()} cores, {platform.platform()}")
@@ -288,7 +288,7 @@ def main() -> None:
         untrained = [sys.executable, "-m", "benchmarks.untrained", name]
         subprocess.run(untrained, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
         bar.update()
-        (folder / "empty.py").touch()  # instead of our gunicorn.conf.py
+        (folder / "empty.py").touch()  # replaces this project's gunicorn.conf.py
         usual = ["benchmarks.usual_app:app", "--config", str(folder / "empty.py")]
         usual += ["--worker-class", "gthread", "--threads", "8"]
         keras_file = str(folder / "model.keras")
@@ -310,7 +310,7 @@ def main() -> None:
         [
             share("one client", app.one, bound),
             share("several clients", app.many, bound),
-            share("several clients, a worker a core", apps.many, bound),
+            share("several clients, a worker per core", apps.many, bound),
         ],
     )
     bare, float32, floats32, bare8, int8, ints8, once, always = rows
@@ -319,12 +319,15 @@ def main() -> None:
         rows,
         [
             share("float32", float32.many, bare),
-            share("float32, a worker a core", floats32.many, bare),
+            share("float32, a worker per core", floats32.many, bare),
             share("int8", int8.many, bare8),
-            share("int8, a worker a core", ints8.many, bare8),
+            share("int8, a worker per core", ints8.many, bare8),
             *gains("float32", float32, once, 3, 1.6),
             *gains("int8", int8, once, 5, 5),
-            Ratio("float32, time to loading for every request", always.one.p50 / float32.one.p50),
+            Ratio(
+                "float32, time, loading for every request / this app",
+                always.one.p50 / float32.one.p50,
+            ),
         ],
     )
     measure_phone_photo(EMBEDDED_BUNDLE)

@@ -1,11 +1,11 @@
 """What `training train` costs on top of the network: `python -m benchmarks.training [--data DIR]`.
 
-Seconds per step, with input, checkpoints and TensorBoard, beside the barest Keras `fit` of the same
-compiled model on batches that lie in memory, and beside that `fit` fed by the same input; the
-input's images per second beside those that the `fit` consumes; traces of the train function;
-seconds from the command to its first step.
+It compares seconds per step of three trainings of the same compiled model: `training train` with
+input, checkpoints and TensorBoard; plain Keras `fit` on batches in memory; and plain `fit` with the
+input of `training train`. It also measures the images per second that the input delivers and that
+`fit` consumes, counts the traces of the train function, and times the command up to its first step.
 
-On a CPU the input takes its time from the same cores as the network.
+On a CPU, the input and the network share the same cores.
 """
 
 import statistics
@@ -34,14 +34,14 @@ from benchmarks.photos import describe_machine
 from training.data.folder import Data, read_data
 from training.train.hardware import choose_backend
 
-# TensorFlow is imported where it is used: worker processes import this module, and need none.
+# TensorFlow is imported where it is used, because worker processes import this module without it.
 
 ROOT = Path(__file__).parents[1]
 STARTS = 3
-# Of a set of 12,300 images in five folds. The measured epochs are shorter, and so their end, which
-# writes a checkpoint of four times the model's size, weighs more in them.
+# Training images in one of five folds of 12,300 images. The measured epochs are shorter, so the end
+# of an epoch, which writes a checkpoint of four times the model's size, weighs more in them.
 WHOLE_EPOCH = 9_840
-PIPELINE_EPOCHS = 1000  # more than a round of the input alone sees
+PIPELINE_EPOCHS = 1000  # more than a measurement of the input alone reaches
 SMALL = Preset(
     "EfficientNetLite0", 128, batch_size=32, steps=12, rounds=3, drawn=384, side=256, crop=0.6
 )
@@ -49,20 +49,20 @@ LARGE = Preset("EfficientNetB4", 384, batch_size=4, steps=2, rounds=3, drawn=64,
 
 
 class Rates(NamedTuple):
-    """What one round measures."""
+    """The measurements of one round."""
 
-    ours: float  # seconds per step over whole epochs
-    steps_alone: float  # without the epochs' ends
-    end: float  # seconds, of an epoch's end
-    fed: float  # seconds per step of the bare fit, fed by the pipeline
-    bare: float  # from memory
-    pipeline: float  # images per second
+    ours: float  # seconds per step of `training train`, over whole epochs
+    steps_alone: float  # the same without the ends of epochs
+    end: float  # seconds that the end of an epoch takes
+    fed: float  # seconds per step of plain fit with the same input
+    bare: float  # seconds per step of plain fit from memory
+    pipeline: float  # images per second of the input
 
 
 def measure_start(data: Data, run: Path) -> float:
-    """Seconds from the command to the checkpoint that follows its first and only step.
+    """Measure the seconds from the command to the checkpoint after its first and only step.
 
-    In them are Python's start, the imports, a look at each shard, building the network (twice, as
+    They include Python's start, imports, a check of each shard, building the network (twice, as
     `training train` does), tracing or compiling, the first batch, the step, and the checkpoint.
     """
     command = [
@@ -87,14 +87,14 @@ def measure_start(data: Data, run: Path) -> float:
 
 
 def measure_round(training: Training, in_memory: Any, number: int) -> Rates:
-    """Train with and without what `training train` adds, and run its input alone."""
+    """Train in all three ways, and run the input alone."""
     from training.data.batches import make_training_dataset
 
     job = training.job
     feeding = job.feeding
     pipeline = make_training_dataset(job.data, job.split.training, feeding)
     seconds = {}
-    for turn in range(number, number + 3):  # each goes first in turn
+    for turn in range(number, number + 3):  # each goes first in one round
         if turn % 3 == 0:
             seconds["ours"], seconds["steps"] = fit_ours(training)
         else:
@@ -115,15 +115,15 @@ def measure_round(training: Training, in_memory: Any, number: int) -> Rates:
 
 
 def print_start(data: Data) -> None:
-    """Measure several starts, and print the median."""
+    """Measure several starts and print the median."""
     with TemporaryDirectory() as folder:
         seconds = [measure_start(data, Path(folder) / str(number)) for number in range(STARTS)]
-    print(f"\n{_describe(SMALL, data)}, weights of ImageNet; starts: {STARTS}")
-    _print("from the command to the first step's checkpoint", statistics.median(seconds), "s")
+    print(f"\n{_describe(SMALL, data)}, ImageNet weights; starts: {STARTS}")
+    _print("command to the checkpoint of the first step", statistics.median(seconds), "s")
 
 
 def print_training(data: Data, preset: Preset) -> None:
-    """Measure several rounds, and print the medians of their times, rates and ratios."""
+    """Measure several rounds and print the medians of times, rates and ratios."""
     from training.data.batches import make_training_dataset
 
     training = prepare(data, preset)
@@ -140,24 +140,24 @@ def print_training(data: Data, preset: Preset) -> None:
     whole_steps = WHOLE_EPOCH // batch_size
     print(
         f"\n{_describe(preset, data)}, {job.hardware.precision}; rounds: {preset.rounds}, each of "
-        f"{EPOCHS} epochs of {steps} steps after a first one"
+        f"{EPOCHS} epochs of {steps} steps after a warm-up epoch"
     )
     for name, unit, values in (
         ("training train", "s/step", [each.ours for each in rounds]),
-        ("bare fit, fed by the same input", "s/step", [each.fed for each in rounds]),
-        ("bare fit from memory", "s/step", [each.bare for each in rounds]),
-        ("training train / bare fit from memory", "", [each.ours / each.bare for each in rounds]),
-        ("bare fit, fed / from memory", "", [each.fed / each.bare for each in rounds]),
-        ("an epoch's end: checkpoint, TensorBoard", "s", [each.end for each in rounds]),
+        ("plain fit, same input", "s/step", [each.fed for each in rounds]),
+        ("plain fit, from memory", "s/step", [each.bare for each in rounds]),
+        ("training train / plain fit, from memory", "", [each.ours / each.bare for each in rounds]),
+        ("plain fit, same input / from memory", "", [each.fed / each.bare for each in rounds]),
+        ("end of an epoch: checkpoint, TensorBoard", "s", [each.end for each in rounds]),
         (
-            f"training train / bare, of {WHOLE_EPOCH:,} images",
+            f"training train / plain fit, {WHOLE_EPOCH:,} images",
             "(goal: at most 1.03)",
             [(each.steps_alone + each.end / whole_steps) / each.bare for each in rounds],
         ),
         ("input alone", "images/s", [each.pipeline for each in rounds]),
-        ("bare fit", "images/s", [batch_size / each.bare for each in rounds]),
+        ("plain fit", "images/s", [batch_size / each.bare for each in rounds]),
         (
-            "input alone / bare fit",
+            "input alone / plain fit",
             "(goal: above 1)",
             [each.pipeline * each.bare / batch_size for each in rounds],
         ),

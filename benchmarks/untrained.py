@@ -1,6 +1,7 @@
-"""An untrained EfficientNetB4 at 384 px, as a Keras file and as bundles: speed asks no training.
+"""An untrained EfficientNetB4 at 384 px, as a Keras file and as bundles, to measure speed.
 
-`python -m benchmarks.untrained FOLDER`, in a process of its own, as TensorFlow stays in memory.
+`python -m benchmarks.untrained FOLDER` runs in a process of its own, because TensorFlow stays in
+memory.
 """
 
 import io
@@ -21,11 +22,11 @@ KERAS_FILE = "model.keras"
 
 
 def main(folder: Path) -> None:
-    """Write model.keras, and the bundles float32 and int8."""
+    """Write model.keras and the bundles float32 and int8."""
     keras.utils.set_random_seed(0)
     model = build_model(BACKBONE, SIZE, "none")
     model.save(folder / KERAS_FILE)
-    # That of the embedded model in all that does not matter here.
+    # Everything that does not matter here is the embedded model's.
     changes = {"backbone": BACKBONE, "input": Input(size=SIZE, crop_fraction=CROP)}
     description = read_bundle(EMBEDDED_BUNDLE).manifest.model_copy(
         update=changes | {"outliers": None}

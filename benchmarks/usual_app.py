@@ -1,6 +1,7 @@
-"""What one would write first: Flask around `model.predict`. What we are compared with.
+"""The usual first version of such an app, as a baseline: Flask around `model.predict`.
 
-KERAS_MODEL names the file; with LOAD=always it is read anew for every request, as tutorials do.
+KERAS_MODEL names the model file. With LOAD=always it is loaded for every request, as in many
+tutorials.
 """
 
 import io
@@ -32,14 +33,14 @@ def _read(data: bytes) -> np.ndarray:
 
 
 @app.get("/readyz")
-def tell_readiness() -> str:
-    """It is ready once it answers."""
+def answer_readiness() -> str:
+    """Answer; the app is ready as soon as it does."""
     return "ready"
 
 
 @app.post("/predict")
 def predict() -> Response:
-    """The model's logit for the photo in the field `image`."""
+    """Return the probability for the photo in the form field `image`."""
     model = _once or _load()
     logit = model.predict(_read(request.files["image"].read())[np.newaxis], verbose=0)
     return jsonify(probability=float(1 / (1 + np.exp(-logit[0, 0]))))
