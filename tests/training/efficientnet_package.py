@@ -26,7 +26,7 @@ for layer in model.layers:
     if isinstance(layer, tf_keras.layers.BatchNormalization):
         layer.momentum = 0.0
 # Means and variances become what these images have. With others a signal fades on its way through
-# 32 blocks, and the answer tells neither one image nor one weight from another.
+# 32 blocks, and the answer does not depend on the image or on a weight.
 inputs = tfkeras.preprocess_input(images)
 model(inputs, training=True)
 

@@ -53,17 +53,19 @@ def command(*arguments: object) -> str:
 def by_command(whole_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny run, exported by the command of the README."""
     out = tmp_path_factory.mktemp("exported")
-    told = command("export", "--run", whole_run, "--out", out / "bundle", "--report", out / "page")
-    assert f"Wrote {out / 'page' / 'index.html'}" in told
-    assert "Pictures without a lesion: " in told
+    output = command(
+        "export", "--run", whole_run, "--out", out / "bundle", "--report", out / "page"
+    )
+    assert f"Wrote {out / 'page' / 'index.html'}" in output
+    assert "Pictures without a lesion: " in output
     return out / "bundle"
 
 
 @pytest.fixture
 def published(by_command: Path, bucket: str) -> tuple[str, Path]:
     uri = f"s3://{bucket}/melanoma"
-    told = command("publish", by_command, uri)
-    assert f"{read_bundle(by_command).manifest.version} is current" in told
+    output = command("publish", by_command, uri)
+    assert f"{read_bundle(by_command).manifest.version} is current" in output
     return uri, by_command
 
 
@@ -107,7 +109,7 @@ def test_page_and_command_give_what_keras_gives_on_the_pixels_of_the_shards(
         assert image["label"] == ("malignant" if malignant else "benign")
 
 
-def test_model_tells_the_version_that_came_from_s3(
+def test_the_model_page_shows_the_version_from_s3(
     published: tuple[str, Path], start_server: Callable[..., str]
 ) -> None:
     uri, folder = published
@@ -128,7 +130,7 @@ def test_a_heatmap_covers_the_square(
         assert Image.open(io.BytesIO(picture.read())).size == (SETTINGS.size, SETTINGS.size)
 
 
-def test_a_photo_of_no_lesion_gets_no_label_but_is_in_the_table(
+def test_a_photo_without_a_lesion_gets_no_label_but_is_in_the_table(
     by_command: Path, start_server: Callable[..., str], tmp_path: Path
 ) -> None:
     text = next(picture for picture in list_nonlesions() if picture.kind == "text")

@@ -90,7 +90,7 @@ def test_two_sessions_train_a_run_and_publish_its_bundle(
     assert open_store(store).read_pointer().version == version
 
 
-def test_a_session_out_of_time_ends_in_order_and_exports_nothing(kaggle: Kaggle) -> None:
+def test_a_session_out_of_time_ends_cleanly_and_exports_nothing(kaggle: Kaggle) -> None:
     out, shown = kaggle.run_session("out", OPTIONS, hours=0, store="s3://nobody/reads-this")
     assert "Continue in another session" in shown
     assert not (out / "bundle").exists()

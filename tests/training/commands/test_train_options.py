@@ -178,7 +178,7 @@ def test_a_data_folder_on_the_command_line_wins_over_the_files(
     assert trained[0].data == str(data)
 
 
-def test_resume_keeps_the_runs_settings_but_for_what_a_file_gives(
+def test_resume_keeps_the_runs_settings_except_those_in_a_file(
     trained: list[TrainSettings], run: Path, train_settings: TrainSettings, tmp_path: Path
 ) -> None:
     run_train("--resume", "--run", run, "--config", write_toml(tmp_path, "epochs = 2"))
@@ -203,7 +203,7 @@ def test_a_file_that_names_no_data_needs_the_option(tmp_path: Path) -> None:
     assert "Give --data" in result.output
 
 
-def test_a_fault_of_the_file_is_told_before_anything_is_read(
+def test_a_fault_in_the_file_is_reported_before_anything_is_read(
     trained: list[TrainSettings], tmp_path: Path
 ) -> None:
     config = write_toml(tmp_path, "[schedule]\ncurv = 'cosine'")
@@ -212,6 +212,7 @@ def test_a_fault_of_the_file_is_told_before_anything_is_read(
     assert not trained
 
 
+@pytest.mark.slow
 def test_a_recipe_from_a_file_is_trained_logged_and_recorded(
     data: epath.Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

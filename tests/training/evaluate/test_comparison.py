@@ -1,4 +1,4 @@
-"""Two tiny runs are trained by the command; what is said of runs is tested on made-up scores."""
+"""Two tiny runs are trained by the command; comparisons are tested on made-up scores."""
 
 import shutil
 from pathlib import Path
@@ -57,7 +57,7 @@ def test_each_combination_is_a_run_and_all_are_compared(trained: tuple[Path, Res
     assert "focal-decay-4" in (run / "comparison.html").read_text(encoding="utf-8")
 
 
-def test_resume_passes_over_what_is_done_and_trains_what_is_not(
+def test_resume_skips_finished_runs_and_trains_the_others(
     trained: tuple[Path, Result], data: epath.Path, tmp_path: Path
 ) -> None:
     run = Path(shutil.copytree(trained[0], tmp_path / "grid"))
@@ -75,14 +75,14 @@ def test_resume_passes_over_what_is_done_and_trains_what_is_not(
     )
 
 
-def test_a_folder_of_runs_is_not_trained_over(
+def test_a_folder_of_runs_is_not_overwritten(
     trained: tuple[Path, Result], data: epath.Path
 ) -> None:
     with pytest.raises(TrainingError, match="grid exists. Continue it with --resume"):
         compare(data, trained[0], "--schedule", "cyclic")
 
 
-def test_resume_where_no_run_is_yet_is_refused(data: epath.Path, tmp_path: Path) -> None:
+def test_resume_without_any_run_is_refused(data: epath.Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="grid holds no runs yet"):
         compare(data, tmp_path / "grid", "--resume")
     assert not (tmp_path / "grid").exists()
@@ -100,7 +100,7 @@ def test_resume_with_another_recipe_is_refused_before_anything_is_trained(
 
 @pytest.fixture
 def runs(tmp_path: Path, train_settings: TrainSettings) -> Path:
-    """Runs of which focal ranks as the reference does, and weighted_bce much better."""
+    """Runs: focal ranks like the reference, and weighted_bce much better."""
     rng = np.random.default_rng(0)
     images = pd.DataFrame(
         {
@@ -112,11 +112,11 @@ def runs(tmp_path: Path, train_settings: TrainSettings) -> Path:
     ).astype({"target": int})
     logit = rng.normal(images["target"], 1)
     logits = [logit, rng.normal(2 * logit, 0.1), logit + images["target"]]
-    for combination, its in zip(COMBINATIONS, logits, strict=True):
+    for combination, logit in zip(COMBINATIONS, logits, strict=True):
         settings = train_settings.model_copy(
             update={"folds": FOLDS, "loss": Loss(name=combination.loss)}
         )
-        write_run(tmp_path / combination.name, settings, images.assign(logit=its))
+        write_run(tmp_path / combination.name, settings, images.assign(logit=logit))
     return tmp_path
 
 
@@ -144,7 +144,7 @@ def test_combinations_are_listed_once_with_the_batch_size_changing_first() -> No
     ]
 
 
-def test_a_run_that_ranks_better_is_told_from_one_that_does_not(runs: Path) -> None:
+def test_a_run_that_ranks_better_is_recognised(runs: Path) -> None:
     verdicts = by_name(compare_runs(runs, COMBINATIONS, BCE))
     assert verdicts == {BCE: "reference", FOCAL: "no difference shown", WEIGHTED: "better"}
 
@@ -166,10 +166,10 @@ def test_all_differences_hold_together(runs: Path) -> None:
     assert "Bonferroni" not in describe(of_two)[1]
 
 
-def test_it_says_what_the_intervals_leave_out(runs: Path) -> None:
-    said = describe(compare_runs(runs, COMBINATIONS, BCE))
-    assert said[0].startswith("600 images, 120 of them positive, of 300 patients or lesions")
-    assert "not the randomness of training: each run was trained once (seed 0)" in said[2]
+def test_the_description_says_what_the_intervals_do_not_cover(runs: Path) -> None:
+    sentences = describe(compare_runs(runs, COMBINATIONS, BCE))
+    assert sentences[0].startswith("600 images, 120 of them positive, of 300 patients or lesions")
+    assert "not the randomness of training: each run was trained once (seed 0)" in sentences[2]
 
 
 def test_only_folds_that_all_runs_have_finished_are_compared(runs: Path) -> None:
@@ -178,9 +178,9 @@ def test_only_folds_that_all_runs_have_finished_are_compared(runs: Path) -> None
     assert comparison.folds == [0, 2]
     assert comparison.images == IMAGES * 2 // 3
     assert comparison.rows[0].seconds == 2 * 2 * SECONDS
-    said = describe(comparison)
-    assert "folds 0, 2 of 3" in said[0]
-    assert said[-1].endswith(f"left out: {BCE} fold 1; {WEIGHTED} fold 1.")
+    sentences = describe(comparison)
+    assert "folds 0, 2 of 3" in sentences[0]
+    assert sentences[-1].endswith(f"left out: {BCE} fold 1; {WEIGHTED} fold 1.")
 
 
 def test_runs_without_a_common_fold_are_refused(runs: Path) -> None:
@@ -210,7 +210,7 @@ def test_runs_of_other_images_are_refused(runs: Path, column: str, other: object
         compare_runs(runs, COMBINATIONS, BCE)
 
 
-def test_cost_is_told_where_there_is_a_price(runs: Path) -> None:
+def test_cost_is_shown_if_a_price_is_given(runs: Path) -> None:
     seconds = FOLDS * 2 * SECONDS
     free, priced = (compare_runs(runs, COMBINATIONS, BCE, price) for price in (None, 30.0))
     assert [row[4:] for row in make_table(free)] == [["hours"], *[[f"{seconds / 3600:.2f}"]] * 3]
@@ -219,7 +219,7 @@ def test_cost_is_told_where_there_is_a_price(runs: Path) -> None:
     assert "cost" not in pd.read_csv(runs / "comparison.csv")
 
 
-def test_the_file_holds_what_the_table_says(runs: Path) -> None:
+def test_the_csv_file_holds_the_values_of_the_table(runs: Path) -> None:
     comparison = compare_runs(runs, COMBINATIONS, BCE)
     write_comparison(comparison, runs / "comparison.csv")
     rows = pd.read_csv(runs / "comparison.csv").to_dict("records")

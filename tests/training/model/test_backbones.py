@@ -15,7 +15,7 @@ EGYPTIAN_CAT = 285  # of ImageNet's 1000
 
 
 @pytest.mark.parametrize(("number", "size"), [(0, 224), (1, 240), (2, 260)])
-def test_lite_with_its_packaged_weights_knows_a_cat(number: int, size: int) -> None:
+def test_lite_with_its_packaged_weights_recognises_a_cat(number: int, size: int) -> None:
     name = f"EfficientNetLite{number}"
     head = read_packaged(name)
     image = Image.fromarray(chelsea()[:, 75:375]).resize((size, size), Image.Resampling.BICUBIC)

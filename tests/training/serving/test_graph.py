@@ -43,7 +43,7 @@ def test_folds_and_views_are_averaged(models: list[keras.Model], views: int) -> 
     assert alone[:, 0] == pytest.approx(by_view[:, -1], abs=1e-4)
 
 
-def test_a_converted_form_that_answers_or_decides_otherwise_is_refused(
+def test_a_converted_graph_that_answers_or_decides_differently_is_refused(
     models: list[keras.Model],
 ) -> None:
     graph = ServingGraph(models[:1])

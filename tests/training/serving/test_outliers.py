@@ -16,7 +16,7 @@ def test_the_distance_is_mahalanobis() -> None:
     assert measure_distance(SEEN[:50], normal) == pytest.approx(exact, rel=0.05)
 
 
-def test_of_new_points_of_the_kind_seen_two_in_a_hundred_are_refused() -> None:
+def test_two_in_a_hundred_new_points_of_the_fitted_kind_are_rejected() -> None:
     normal = fit_normal(SEEN)
     threshold = choose_threshold(measure_distance(RNG.normal(size=(4000, 20)) @ MIX + 5, normal))
     new = measure_distance(RNG.normal(size=(4000, 20)) @ MIX + 5, normal)
@@ -24,7 +24,7 @@ def test_of_new_points_of_the_kind_seen_two_in_a_hundred_are_refused() -> None:
     assert (measure_distance(RNG.normal(size=(100, 20)) * 9, normal) > threshold).all()
 
 
-def test_each_collection_gives_as_many_images_to_fit_on() -> None:
+def test_each_collection_gives_the_same_number_of_images_to_fit_on() -> None:
     lesions = ["HAM_0000118"] * 5000 + ["MSK4_0011169"] * 1500 + [""] * 1200
     cases = pd.DataFrame({"source": "isic2019", "lesion_id": lesions})
     chosen = choose_fitted(cases.sample(frac=1, random_state=0))

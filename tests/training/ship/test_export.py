@@ -55,7 +55,7 @@ def test_golden_probabilities_hold_and_are_not_all_one_value(bundle: Bundle) -> 
     assert np.ptp(probability) > 0.05
 
 
-def test_the_manifest_tells_each_figure_with_its_data_and_interval(bundle: Bundle) -> None:
+def test_the_manifest_holds_each_figure_with_its_data_set_and_interval(bundle: Bundle) -> None:
     metrics = {(m.dataset, m.name): m for m in bundle.manifest.metrics}
     test_auc = metrics["test set drawn", "AUC"]
     assert (test_auc.images, test_auc.positives) == (20, 10)
@@ -65,7 +65,7 @@ def test_the_manifest_tells_each_figure_with_its_data_and_interval(bundle: Bundl
     assert sum(bundle.manifest.scores) == pytest.approx(1)
 
 
-def test_the_card_says_label_limits_figures_and_licence(bundle: Bundle) -> None:
+def test_the_card_names_label_limits_figures_and_licence(bundle: Bundle) -> None:
     card = bundle.read_card()
     for phrase in (
         "no diagnosis",
@@ -92,7 +92,7 @@ def test_a_test_set_that_shares_a_lesion_with_training_is_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_bundle_that_exists_is_not_written_over(
+def test_a_bundle_that_exists_is_not_overwritten(
     run: Path, evaluated: Evaluated, bundle: Bundle
 ) -> None:
     with pytest.raises(BundleError, match="exists"):

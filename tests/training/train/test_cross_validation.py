@@ -32,13 +32,13 @@ def test_out_of_fold_predictions_are_of_the_held_out_shards_alone(run: Path, rea
     )
 
 
-def test_two_epochs_tell_ragged_lesions_from_round_ones(run: Path) -> None:
+def test_two_epochs_separate_ragged_lesions_from_round_ones(run: Path) -> None:
     metrics = RunMetrics.model_validate_json((run / "metrics.json").read_bytes())
     assert metrics.auc.value > 0.8
     assert metrics.auc.low <= metrics.auc.value <= metrics.auc.high
 
 
-def test_a_run_folder_holds_what_it_was_asked_and_where_it_ran(
+def test_a_run_folder_records_its_settings_and_where_it_ran(
     run: Path, read: Data, train_settings: TrainSettings
 ) -> None:
     assert TrainSettings.model_validate_json((run / "config.json").read_bytes()) == train_settings
@@ -47,22 +47,20 @@ def test_a_run_folder_holds_what_it_was_asked_and_where_it_ran(
     assert len(pd.read_csv(run / "fold0" / "history.csv")) == train_settings.epochs
 
 
-def test_a_run_that_exists_is_not_trained_over(
+def test_a_run_that_exists_is_not_overwritten(
     run: Path, read: Data, train_settings: TrainSettings
 ) -> None:
     with pytest.raises(TrainingError, match="exists. Continue it with --resume"):
         cross_validate(train_settings, read, run, only_folds=[0])
 
 
-def test_resume_passes_over_a_fold_that_is_done(
-    run: Path, read: Data, train_settings: TrainSettings
-) -> None:
+def test_resume_skips_a_finished_fold(run: Path, read: Data, train_settings: TrainSettings) -> None:
     before = (run / "fold0" / "model.keras").stat().st_mtime_ns
     cross_validate(train_settings, read, run, only_folds=[0], resume=True)
     assert (run / "fold0" / "model.keras").stat().st_mtime_ns == before
 
 
-def test_resume_on_a_data_set_that_was_built_anew_is_refused(
+def test_resume_on_another_build_of_the_data_is_refused(
     run: Path, read: Data, train_settings: TrainSettings
 ) -> None:
     rebuilt = train_settings.model_copy(update={"data_sha256": "0" * 64})
@@ -70,7 +68,7 @@ def test_resume_on_a_data_set_that_was_built_anew_is_refused(
         cross_validate(rebuilt, read, run, only_folds=[0], resume=True)
 
 
-def test_resume_with_other_settings_says_which_differ(
+def test_resume_with_other_settings_names_which_differ(
     run: Path, read: Data, train_settings: TrainSettings
 ) -> None:
     other = train_settings.model_copy(update={"epochs": 3})
@@ -93,7 +91,7 @@ def test_a_batch_larger_than_the_fold_is_refused(
         cross_validate(settings, read, tmp_path / "run", only_folds=[0])
 
 
-def test_a_loss_that_is_no_number_stops_with_a_remedy(
+def test_a_loss_that_is_not_finite_stops_with_a_remedy(
     train_settings: TrainSettings, read: Data, tmp_path: Path
 ) -> None:
     settings = train_settings.model_copy(update={"schedule": Schedule(learning_rate=1e30)})
@@ -146,7 +144,7 @@ def test_the_averaged_weights_are_what_a_fold_keeps(
     assert any((a != b).any() for a, b in zip(last, averaged, strict=True))
 
 
-def test_a_fold_starts_from_its_own_of_an_earlier_run(
+def test_a_fold_starts_from_the_same_fold_of_an_earlier_run(
     run: Path, train_settings: TrainSettings, read: Data, tmp_path: Path
 ) -> None:
     later = {"weights": str(run), "weights_run": train_settings, "epochs": 1}
@@ -157,14 +155,14 @@ def test_a_fold_starts_from_its_own_of_an_earlier_run(
         keras.models.load_model(folder / "fold0" / "model.keras")
         for folder in (run, tmp_path / "later")
     )
-    for theirs, ours in zip(start.weights[:-2], model.weights[:-2], strict=True):
-        np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs), ours.path)
-    # The last layer, too, goes on from where it was: two frozen steps don't move it far.
-    theirs, ours = (np.asarray(each.weights[-2]) for each in (start, model))
-    assert np.corrcoef(theirs[:, 0], ours[:, 0])[0, 1] > 0.9
+    for before, after in zip(start.weights[:-2], model.weights[:-2], strict=True):
+        np.testing.assert_array_equal(np.asarray(after), np.asarray(before), after.path)
+    # The last layer also starts from the earlier one: two frozen steps do not move it far.
+    before, after = (np.asarray(each.weights[-2]) for each in (start, model))
+    assert np.corrcoef(before[:, 0], after[:, 0])[0, 1] > 0.9
 
 
-def test_a_run_to_start_from_is_read_where_weights_names_one(
+def test_the_run_that_weights_names_is_read(
     run: Path, read: Data, train_settings: TrainSettings
 ) -> None:
     assert make_settings(read, {"weights": str(run)}, train_settings).weights_run == train_settings
@@ -204,20 +202,20 @@ def test_frozen_epochs_train_the_last_layer_alone(
     model = keras.models.load_model(tmp_path / "run" / "fold0" / "model.keras")
     start = build_model("EfficientNetLite0", 64, "imagenet")
     moved = [
-        ours.path
-        for ours, theirs in zip(model.weights, start.weights, strict=True)
-        if (np.asarray(ours) != np.asarray(theirs)).any()
+        after.path
+        for after, before in zip(model.weights, start.weights, strict=True)
+        if (np.asarray(after) != np.asarray(before)).any()
     ]
     assert moved == ["logit/kernel", "logit/bias"]
 
 
-def test_sources_are_only_trained_on_or_left_out_as_they_are_told(
+def test_extra_sources_are_only_trained_on_and_omitted_ones_left_out(
     train_settings: TrainSettings, read: Data
 ) -> None:
     cases = read.cases.assign(source=np.resize(["ours", "extra", "bad"], len(read.cases)))
-    told = {"extra_sources": ("extra",), "omitted_sources": ("bad",)}
+    sources = {"extra_sources": ("extra",), "omitted_sources": ("bad",)}
     for split in split_folds(
-        train_settings.model_copy(update=told), read._replace(cases=cases)
+        train_settings.model_copy(update=sources), read._replace(cases=cases)
     ).values():
         assert set(split.training["source"]) == {"ours", "extra"}
         assert set(split.scored["source"]) == {"ours"}

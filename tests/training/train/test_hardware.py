@@ -72,7 +72,7 @@ def jax_alone(data: epath.Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return run
 
 
-def test_eight_devices_of_jax_do_what_one_does(
+def test_eight_jax_devices_train_as_one_does(
     data: epath.Path, jax_alone: Path, tmp_path: Path
 ) -> None:
     output = train(tmp_path / "eight", data, *SHORT, **JAX, **devices(8))
@@ -81,7 +81,7 @@ def test_eight_devices_of_jax_do_what_one_does(
     np.testing.assert_allclose(logits(tmp_path / "eight"), logits(jax_alone), atol=1e-3)
 
 
-def test_two_processes_of_jax_do_what_one_does(
+def test_two_jax_processes_train_as_one_does(
     data: epath.Path, jax_alone: Path, tmp_path: Path
 ) -> None:
     command = ["-m", "training", "train", "--data", str(data), "--run", str(tmp_path / "two")]
@@ -107,7 +107,7 @@ def test_two_processes_of_jax_do_what_one_does(
     np.testing.assert_allclose(logits(tmp_path / "two"), logits(jax_alone), atol=1e-3)
 
 
-def test_two_replicas_of_tensorflow_do_what_one_does(data: epath.Path, tmp_path: Path) -> None:
+def test_two_tensorflow_replicas_train_as_one_does(data: epath.Path, tmp_path: Path) -> None:
     split = (
         "import tensorflow as tf\n"
         "cpu = tf.config.list_physical_devices('CPU')[0]\n"
@@ -156,7 +156,7 @@ def test_b4_at_384_has_the_same_loss_on_jax_devices_and_on_tensorflow(tmp_path: 
         ("jax", r"jax is not installed: pip install jax"),
     ],
 )
-def test_a_backend_that_cannot_be_had_is_named(
+def test_an_unavailable_backend_is_named(
     backend: str, complaint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KERAS_BACKEND", backend)
@@ -165,7 +165,7 @@ def test_a_backend_that_cannot_be_had_is_named(
         choose_backend()
 
 
-def test_a_tpu_chooses_jax_unless_somebody_chose(
+def test_jax_is_chosen_for_a_tpu_unless_a_backend_is_set(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TPU_NAME", "local")

@@ -21,7 +21,7 @@ def drawn(train_settings: TrainSettings) -> TrainSettings:
 
 
 def write_fold(run: Path, fold: int, epochs: int = 4, done: bool = True, tta: bool = True) -> None:
-    """The files of a fold that was trained for some epochs, and predicted where it is done."""
+    """Write the files of a fold that was trained for some epochs and, if finished, predicted."""
     folder = run / f"fold{fold}"
     folder.mkdir(parents=True)
     steps = range(1, epochs + 1)
@@ -40,7 +40,7 @@ def write_fold(run: Path, fold: int, epochs: int = 4, done: bool = True, tta: bo
 
 
 def measure(settings: TrainSettings, done: list[int]) -> RunMetrics:
-    """What metrics.json would say, but for the AUCs: their bootstrap takes seconds."""
+    """Make the content of metrics.json, with fixed AUCs, because their bootstrap takes seconds."""
     auc = Estimate(value=0.81, low=0.7, high=0.9)
     tta = Estimate(value=0.83, low=0.72, high=0.92) if settings.tta else None
     one = {"images": PER_FOLD, "positives": 12, "auc": auc, "auc_tta": tta, "seconds": 360.0}
@@ -53,14 +53,14 @@ def measure(settings: TrainSettings, done: list[int]) -> RunMetrics:
 
 
 def report(run: Path, settings: TrainSettings, *done: int) -> Page:
-    """The page of a run with these folds done, read again."""
+    """Write the page of a run with these folds finished, and read it."""
     open_run(run, settings)
     note_environment(run, "GPU, 1 <A100>", "mixed_float16")
     write_run_report(run, settings, measure(settings, list(done)))
     return Page((run / REPORT).read_text(encoding="utf-8"))
 
 
-def test_training_writes_a_page_of_what_is_done(run: Path) -> None:
+def test_training_writes_a_page_of_the_finished_folds(run: Path) -> None:
     page = Page((run / REPORT).read_text(encoding="utf-8"))
     metrics = json.loads((run / "metrics.json").read_text())
     assert f"AUC {metrics['auc']['value']:.3f}" in page.text
@@ -85,7 +85,7 @@ def test_the_table_has_each_fold_and_the_pool(drawn: TrainSettings, tmp_path: Pa
     assert "3 of 3 folds" in page.text
 
 
-def test_a_fold_under_way_is_told_and_its_losses_are_drawn(
+def test_an_unfinished_fold_is_listed_and_its_losses_are_drawn(
     drawn: TrainSettings, tmp_path: Path
 ) -> None:
     write_fold(tmp_path / "run", 0)
@@ -99,7 +99,7 @@ def test_a_fold_under_way_is_told_and_its_losses_are_drawn(
     assert "fold 1" not in page.words
 
 
-def test_a_run_of_single_views_tells_of_no_others(drawn: TrainSettings, tmp_path: Path) -> None:
+def test_a_run_with_single_views_shows_no_others(drawn: TrainSettings, tmp_path: Path) -> None:
     write_fold(tmp_path / "run", 1, tta=False)
     page = report(tmp_path / "run", drawn.model_copy(update={"tta": False}), 1)
     assert "AUC, 8 views" not in page.tables[0][0]
@@ -107,11 +107,11 @@ def test_a_run_of_single_views_tells_of_no_others(drawn: TrainSettings, tmp_path
     assert {len(row) for row in page.tables[0]} == {6}
 
 
-def test_settings_and_sessions_are_told_in_words(drawn: TrainSettings, tmp_path: Path) -> None:
+def test_settings_and_sessions_are_shown(drawn: TrainSettings, tmp_path: Path) -> None:
     write_fold(tmp_path / "run", 0)
     (tmp_path / "run" / "environment.json").write_text('[{"python": "3.9", "devices": "none"}]')
-    told = {"extra_sources": ("isic2019", "<i>"), "freeze_epochs": 2}
-    page = report(tmp_path / "run", drawn.model_copy(update=told), 0)
+    changes = {"extra_sources": ("isic2019", "<i>"), "freeze_epochs": 2}
+    page = report(tmp_path / "run", drawn.model_copy(update=changes), 0)
     words = [word for word in page.words if word]
     for name, value in {
         "backbone": "EfficientNetLite0",

@@ -1,4 +1,4 @@
-"""Training that is killed, runs out of disk, or loses its loss."""
+"""Training that is killed, runs out of disk space, or has a loss that is not finite."""
 
 import json
 import os
@@ -80,21 +80,21 @@ def test_a_training_that_is_killed_ends_with_the_weights_of_an_undisturbed_one(
     assert train(run, "--resume").wait(300) == 0, log_of(run).read_text()
     for ours, expected in zip(weights(run), weights(undisturbed), strict=True):
         assert (ours == expected).all()
-    # Of the loss, too, nothing is lost: the sums of the cut epoch were kept.
+    # The mean loss is complete, too: the sums of the interrupted epoch were saved.
     ours, expected = (
         [line.split(",")[:4] for line in (path / "fold0/history.csv").read_text().splitlines()]
         for path in (run, undisturbed)
     )
     assert len(ours) == 4
     assert ours == expected
-    # What only going on needs is gone.
+    # The checkpoint is no longer needed.
     assert not (run / "fold0" / "checkpoint.npz").exists()
 
 
-def test_a_full_disk_keeps_the_last_checkpoint_and_training_goes_on_once_there_is_room(
+def test_a_full_disk_keeps_the_last_checkpoint_and_training_continues_once_there_is_space(
     train_settings: TrainSettings, read: Data, small_disk: Path
 ) -> None:
-    """A checkpoint takes 54 MB, and for a moment the next one lies beside it."""
+    """A checkpoint takes 54 MB, and for a moment there are two of them."""
     run = small_disk / "run"
     quick = {"steps_per_epoch": 1, "size": 32, "tta": False}
     settings = train_settings.model_copy(update=quick)
@@ -108,7 +108,7 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_training_goes_on_once_there_i
     assert metrics.by_fold[0].epochs == 2
 
 
-def test_a_loss_that_is_lost_keeps_the_last_good_checkpoint(
+def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
     train_settings: TrainSettings, read: Data, tmp_path: Path
 ) -> None:
     # The learning rate rises from 0: the first step does no harm, and the second one's is seen in
@@ -134,7 +134,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
         read_checkpoint(path)
 
 
-def test_resume_takes_its_settings_from_the_run_and_says_which_differ(
+def test_resume_takes_its_settings_from_the_run_and_names_which_differ(
     run: Path, data: epath.Path, tmp_path: Path
 ) -> None:
     copy = shutil.copytree(run, tmp_path / "copy")
