@@ -57,6 +57,6 @@ def print_figures(evaluation: "Evaluation") -> None:
     for each in evaluation.against:
         low, high = each.bootstrap.low, each.bootstrap.high
         click.echo(
-            f"Against {evaluation.other_run}, {each.dataset}: {each.bootstrap.value:+.3f} "
+            f"Compared with {evaluation.other_run}, {each.dataset}: {each.bootstrap.value:+.3f} "
             f"({low:+.3f} to {high:+.3f}; DeLong's p {each.delong.p:.2g})"
         )

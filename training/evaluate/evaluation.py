@@ -1,4 +1,4 @@
-"""How good a run is as it is served: out of fold, on test sets, and on photos of no lesion."""
+"""How good a run is as it is served: out of fold, on test sets, on pictures without a lesion."""
 
 import io
 import logging

@@ -58,23 +58,23 @@ def check_golden(bundle: Bundle) -> None:
 
 
 def _check_as_good(new: Manifest, current: Manifest, test: str | None) -> None:
-    ours, theirs = _test_aucs(new), _test_aucs(current)
+    new_aucs, current_aucs = _test_aucs(new), _test_aucs(current)
     remedy = "To publish it anyway, give --force with the reason."
-    named = [test] if test else list(dict.fromkeys([*theirs, *ours]))
+    named = [test] if test else list(dict.fromkeys([*current_aucs, *new_aucs]))
     if not named:
         raise TrainingError(
             "Neither the bundle nor the current version was measured on a test set, so it is not "
             f"known which is better. Export the bundle with --test. {remedy}"
         )
     for name in named:
-        for what, aucs in (("The bundle", ours), ("The current version", theirs)):
+        for what, aucs in (("The bundle", new_aucs), ("The current version", current_aucs)):
             if name not in aucs:
                 raise TrainingError(
                     f"{what} was not measured on test set {name}, only on "
                     f"{', '.join(aucs) or 'none'}. Give --test a test set that both were measured "
                     f"on, or export with --test {name}. {remedy}"
                 )
-        here, there = ours[name], theirs[name]
+        here, there = new_aucs[name], current_aucs[name]
         if (here.images, here.positives) != (there.images, there.positives):
             raise TrainingError(
                 f"Test set {name} has {here.images} images in the bundle's figures and "
