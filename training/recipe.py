@@ -158,6 +158,9 @@ class TrainSettings(Recipe):
     data: str  # path of the data folder
     data_sha256: str  # of the table of cases
     size: Annotated[int, Field(ge=32)]  # pixels
+    # How the squares were cut from the photos; None in runs from before it was recorded.
+    crop_fraction: float | None = None
+    pixel_path: int | None = None
     weights_run: "TrainSettings | None" = None  # settings of the run that `weights` names
 
 
@@ -215,7 +218,12 @@ def read_config(path: Path) -> dict[str, Any]:
         raise TrainingError(
             f"--config {path}: data: give the path of a data folder as a string. Received: {data!r}"
         )
-    for name in ("data_sha256", "weights_run"):  # derived anew from the data and the weights
+    for name in (
+        "data_sha256",
+        "crop_fraction",
+        "pixel_path",
+        "weights_run",
+    ):  # derived anew from the data and the weights
         values.pop(name, None)
     try:
         recipe = Recipe.model_validate(values)

@@ -36,6 +36,8 @@ def train_settings(read: Data) -> TrainSettings:
     return TrainSettings(
         data=str(read.folder),
         data_sha256=read.build.cases_sha256,
+        crop_fraction=read.build.settings.crop_fraction,
+        pixel_path=read.build.settings.pixel_path,
         size=read.build.settings.size,
         backbone="EfficientNetLite0",
         weights="imagenet",

@@ -76,7 +76,12 @@ def test_a_run_gives_its_settings_to_another_and_can_be_resumed() -> None:
     given = read_config(RUN / "config.json")
     assert given.pop("data") == "data"
     settings = make_settings(data, given)
-    assert settings == read_settings(RUN).model_copy(update={"data": str(data.folder)})
+    built = data.build.settings
+    now = {"crop_fraction": built.crop_fraction, "pixel_path": built.pixel_path}
+    assert now["pixel_path"] == 1
+    written = read_settings(RUN)
+    assert written.crop_fraction is written.pixel_path is None
+    assert settings == written.model_copy(update={"data": str(data.folder), **now})
     check_run(RUN, settings, resume=True)
 
 

@@ -186,7 +186,13 @@ def make_settings(
     if "weights" in given:
         start = Path(given["weights"])
         merged["weights_run"] = read_settings(start) if (start / CONFIG).exists() else None
-    merged |= {"data": str(data.folder), "data_sha256": data.build.cases_sha256}
+    built = data.build
+    merged |= {
+        "data": str(data.folder),
+        "data_sha256": built.cases_sha256,
+        "crop_fraction": built.settings.crop_fraction,
+        "pixel_path": built.settings.pixel_path,
+    }
     try:
         return TrainSettings.model_validate(merged)
     except ValidationError as error:

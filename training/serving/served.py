@@ -60,7 +60,7 @@ def read_finished_run(folder: Path) -> FinishedRun:
 
     Raises:
         TrainingError: a fold is not finished, the data have changed, or the run was trained at
-            another size than the data's, which cannot be served.
+            another size than the data's, which cannot be served, or on squares cut otherwise.
     """
     settings = read_settings(folder)
     data = read_data(epath.Path(settings.data))
@@ -74,6 +74,13 @@ def read_finished_run(folder: Path) -> FinishedRun:
             "px, but serving cuts photos to the size of the model. Build the data and train again "
             f"with --size {settings.size}."
         )
+    for name in ("crop_fraction", "pixel_path"):
+        trained, now = getattr(settings, name), getattr(data.build.settings, name)
+        if trained not in (None, now):
+            raise TrainingError(
+                f"{folder} was trained on squares of {name} {trained}, but those of {data.folder} "
+                f"have {now}. Put the data set that it was trained on back in its place."
+            )
     missing = [k for k in range(settings.folds) if not (fold_folder(folder, k) / OOF).exists()]
     if missing:
         raise TrainingError(
@@ -194,6 +201,14 @@ def _check_test(test: Data, data: Data) -> None:
             f"--test {test.folder} holds images of {size} px, but the model takes {wanted}. "
             f"Build it again with --size {wanted}."
         )
+    for name in ("crop_fraction", "pixel_path"):
+        found, expected = (getattr(each.build.settings, name) for each in (test, data))
+        if found != expected:
+            raise TrainingError(
+                f"--test {test.folder} holds squares of {name} {found}, but the training data of "
+                f"{expected}, and photos are cut for the model as its training data were. Build "
+                "the test set again as the training data."
+            )
     if test.build.settings.target != data.build.settings.target:
         raise TrainingError(
             f"--test {test.folder} counts {test.build.settings.target} as positive, but the "

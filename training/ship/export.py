@@ -32,6 +32,8 @@ from training.ship.card import render_card
 
 _GOLDEN_LESIONS = 2  # of each kind; few, to keep the bundle small
 _SCORE_BINS = 20
+# Settings of a run that the manifest leaves out or names elsewhere.
+_OF_THE_DATA = {"data", "data_sha256", "crop_fraction", "pixel_path", "weights_run"}
 
 
 def export(evaluated: Evaluated, out: Path) -> Bundle:
@@ -142,7 +144,7 @@ def _describe_training(served: Served) -> dict[str, Any]:
 def _describe_settings(settings: TrainSettings) -> dict[str, Any]:
     """Describe a run's settings without the paths of this machine."""
     earlier = settings.weights_run
-    described = settings.model_dump(mode="json", exclude={"data", "data_sha256", "weights_run"})
+    described = settings.model_dump(mode="json", exclude=_OF_THE_DATA)
     return described | {
         "weights": Path(settings.weights).name,
         "weights_run": earlier and _describe_settings(earlier),

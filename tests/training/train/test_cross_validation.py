@@ -1,6 +1,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -66,6 +67,21 @@ def test_resume_on_another_build_of_the_data_is_refused(
     rebuilt = train_settings.model_copy(update={"data_sha256": "0" * 64})
     with pytest.raises(TrainingError, match="--resume with other settings: data_sha256"):
         cross_validate(rebuilt, read, run, only_folds=[0], resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"crop_fraction": 0.6}, "crop_fraction 0.8 there, 0.6 now"),
+        ({"pixel_path": 1}, "pixel_path 2 there, 1 now"),
+    ],
+)
+def test_resume_on_squares_that_were_cut_otherwise_is_refused(
+    run: Path, read: Data, train_settings: TrainSettings, changes: dict[str, Any], complaint: str
+) -> None:
+    other = train_settings.model_copy(update=changes)
+    with pytest.raises(TrainingError, match=f"--resume with other settings: {complaint}"):
+        cross_validate(other, read, run, only_folds=[0], resume=True)
 
 
 def test_resume_with_other_settings_names_which_differ(
