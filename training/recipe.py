@@ -218,12 +218,8 @@ def read_config(path: Path) -> dict[str, Any]:
         raise TrainingError(
             f"--config {path}: data: give the path of a data folder as a string. Received: {data!r}"
         )
-    for name in (
-        "data_sha256",
-        "crop_fraction",
-        "pixel_path",
-        "weights_run",
-    ):  # derived anew from the data and the weights
+    # These are derived anew from the data and the weights.
+    for name in ("data_sha256", "crop_fraction", "pixel_path", "weights_run"):
         values.pop(name, None)
     try:
         recipe = Recipe.model_validate(values)
