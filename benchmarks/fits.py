@@ -46,8 +46,7 @@ def size_of(preset: Preset, data: Data) -> int:
 
 def prepare(data: Data, preset: Preset) -> Training:
     """Build and compile a network as `training train` does, to train on the images of one epoch."""
-    from training.recipe import TrainSettings
-    from training.train.cross_validation import CHECKPOINT_MINUTES
+    from training.recipe import CHECKPOINT_MINUTES, TrainSettings
     from training.train.fold import Job, Phase, build_fold_model, compile_phase, plan_feeding
     from training.train.hardware import find_hardware
     from training.train.splits import Split

@@ -28,6 +28,9 @@ NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
+# Not part of a recipe, because it does not change the result of a run.
+CHECKPOINT_MINUTES = 10.0
+
 
 class Option(NamedTuple):
     """The name of a field's command-line option, where it differs from the field's name."""

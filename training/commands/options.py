@@ -9,8 +9,10 @@ from click.core import ParameterSource
 from etils import epath
 from pydantic import ValidationError
 
+from processing.bundle import VIEWS
 from training.errors import TrainingError
 from training.recipe import (
+    CHECKPOINT_MINUTES,
     Recipe,
     Setting,
     TrainSettings,
@@ -100,7 +102,7 @@ precision_option = click.option(
 checkpoint_option = click.option(
     "--checkpoint-minutes",
     type=click.FloatRange(0, min_open=True),
-    default=10.0,
+    default=CHECKPOINT_MINUTES,
     show_default=True,
     help="Minutes between checkpoints within an epoch; each epoch also ends with one.",
 )
@@ -219,7 +221,7 @@ _SERVED = [
     ),
     click.option(
         "--views",
-        type=click.Choice(["1", "2", "4", "8"]),
+        type=click.Choice([str(views) for views in VIEWS]),
         default="1",
         show_default=True,
         callback=lambda _context, _option, value: int(value),

@@ -9,7 +9,7 @@ from training.data.folder import Data
 from training.errors import TrainingError
 from training.files import is_full
 from training.model.network import build_model
-from training.recipe import TrainSettings, list_changes
+from training.recipe import CHECKPOINT_MINUTES, TrainSettings, list_changes
 from training.train.fold import Job, plan_feeding, train_fold
 from training.train.hardware import check_batch_size, find_hardware
 from training.train.report import write_run_report
@@ -25,8 +25,6 @@ from training.train.run import (
 from training.train.splits import check_start, split_folds
 
 _log = logging.getLogger(__name__)
-
-CHECKPOINT_MINUTES = 10.0
 
 
 def cross_validate(

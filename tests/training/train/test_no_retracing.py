@@ -2,8 +2,7 @@ from pathlib import Path
 
 from benchmarks.fits import count_traces
 from training.data.folder import Data
-from training.recipe import TrainSettings
-from training.train.cross_validation import CHECKPOINT_MINUTES
+from training.recipe import CHECKPOINT_MINUTES, TrainSettings
 from training.train.fold import (
     Job,
     Phase,
