@@ -176,8 +176,9 @@ def predict_cases(
         Columns image_name, target, group, logit, in the order of the shards; all outputs, in the
         same order.
     """
+    names = read_names(data, cases)
     outputs = run_litert(model, _read_squares(data, cases), len(cases))
-    return tabulate(read_names(data, cases), outputs["logit"], cases), outputs
+    return tabulate(names, outputs["logit"], cases), outputs
 
 
 def _read_squares(data: Data, cases: pd.DataFrame) -> Iterator[NDArray[np.uint8]]:
