@@ -188,7 +188,7 @@ def test_the_run_that_weights_names_is_read(
 @pytest.mark.parametrize(
     ("earlier", "folds", "complaint"),
     [
-        ({"folds": 4}, [0], "folds 4 there, 2 now. Start from a run of the same"),
+        ({"folds": 4}, [0], "folds 4 there, 2 now. Start from a run with the same"),
         ({"data_sha256": "0" * 64}, [0], "data_sha256 0000"),
         ({"backbone": "EfficientNetB0"}, [0], "backbone EfficientNetB0 there"),
         ({}, [0, 1], "has not finished fold 1. Continue it with"),
