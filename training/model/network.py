@@ -2,7 +2,6 @@
 
 import keras
 
-from training.data.vocabulary import DIAGNOSES
 from training.model.backbones import build_backbone
 
 
@@ -12,7 +11,7 @@ def build_model(
     weights: str,
     dropout: float = 0.0,
     drop_connect: float = 1.0,
-    diagnosis: bool = False,
+    diagnoses: int = 0,
 ) -> keras.Model:
     """Build the network: (B, S, S, 3) float RGB, 0..255 -> logit of the positive class (B, 1).
 
@@ -21,8 +20,9 @@ def build_model(
         dropout: rate before the last layer, in training.
         drop_connect: factor on the rates of the backbone's stochastic depth (Huang et al. 2016), in
             training.
-        diagnosis: return [logit, logits over `DIAGNOSES` (B, D)]. Learning to distinguish the
-            diagnoses helps to recognise melanoma (first place of SIIM-ISIC 2020, arXiv:2010.05351).
+        diagnoses: D, the number of diagnoses; other than 0, return [logit, logits over the
+            diagnoses (B, D)]. Learning to distinguish them helps to recognise melanoma (first place
+            of SIIM-ISIC 2020, arXiv:2010.05351).
 
     Raises:
         TrainingError: as `build_backbone`.
@@ -34,9 +34,9 @@ def build_model(
     embedding = keras.layers.GlobalAveragePooling2D(name="embedding")(features.output)
     dropped = keras.layers.Dropout(dropout, name="dropout")(embedding)
     outputs = [keras.layers.Dense(1, name="logit", dtype="float32")(dropped)]
-    if diagnosis:
-        head = keras.layers.Dense(len(DIAGNOSES), name="diagnosis", dtype="float32")
+    if diagnoses:
+        head = keras.layers.Dense(diagnoses, name="diagnosis", dtype="float32")
         outputs.append(head(dropped))
     return keras.Model(
-        features.input, outputs if diagnosis else outputs[0], name=f"{backbone}-{size}"
+        features.input, outputs if diagnoses else outputs[0], name=f"{backbone}-{size}"
     )

@@ -11,6 +11,7 @@ import numpy as np
 
 from training.data.batches import Feeding, count_examples, make_training_dataset
 from training.data.folder import Data
+from training.data.vocabulary import DIAGNOSES
 from training.errors import TrainingError
 from training.files import replacing, write_whole
 from training.model.network import build_model
@@ -118,6 +119,8 @@ def plan_feeding(settings: TrainSettings, split: Split) -> Feeding:
 def build_fold_model(job: Job) -> keras.Model:
     """Build the network with the weights that the fold starts from."""
     settings = job.settings
+    # As many as when the data were built, so that checkpoints from then fit.
+    diagnoses = job.data.build.vocabularies.get("diagnosis", DIAGNOSES)
     with job.hardware.scope():
         model = build_model(
             settings.backbone,
@@ -125,7 +128,7 @@ def build_fold_model(job: Job) -> keras.Model:
             "none" if settings.weights_run else settings.weights,
             settings.dropout,
             settings.drop_connect,
-            settings.diagnosis_weight > 0,
+            len(diagnoses) if settings.diagnosis_weight else 0,
         )
         if settings.weights_run:
             start = fold_folder(Path(settings.weights), job.split.fold) / KERAS_MODEL
