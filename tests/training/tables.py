@@ -18,6 +18,8 @@ def make_cases(prefix: str = "", seed: int = 0) -> pd.DataFrame:
             "age_approx": rng.choice([30.0, 60.0, np.nan], 48),
             "anatom_site": rng.choice(["torso", "head/neck", ""], 48),
             "diagnosis": "",
+            "modality": "",
+            "skin_tone": "",
             "target": patient // 4 % 2,
             "group": [f"{prefix}P_{i}" for i in patient],
             "width": 640,

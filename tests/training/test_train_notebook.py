@@ -83,7 +83,7 @@ def test_two_sessions_train_a_run_and_publish_its_bundle(
         )
         assert sorted(first.rglob("*")) == before
 
-    assert "Fold 0 is done already" in shown
+    assert "Fold 0 is already finished" in shown
     metrics = RunMetrics.model_validate_json((second / "run/metrics.json").read_bytes())
     assert (metrics.folds_done, metrics.images) == (2, 80)
     version = read_bundle(second / "bundle").manifest.version

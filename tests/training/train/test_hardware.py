@@ -104,7 +104,8 @@ def test_two_jax_processes_train_as_one_does(
     assert "pooled" in first
     assert "pooled" not in second  # one of them writes and reports
     np.testing.assert_allclose(losses(tmp_path / "two"), losses(jax_alone), rtol=1e-4)
-    np.testing.assert_allclose(logits(tmp_path / "two"), logits(jax_alone), atol=1e-3)
+    # Sums in another order: Adam's first steps turn that into up to 0.003 on these images.
+    np.testing.assert_allclose(logits(tmp_path / "two"), logits(jax_alone), atol=5e-3)
 
 
 def test_two_tensorflow_replicas_train_as_one_does(data: epath.Path, tmp_path: Path) -> None:
