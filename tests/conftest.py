@@ -30,6 +30,10 @@ from processing.bundle import (
 )
 from tests.ports import find_free_port
 
+# scikit-learn's trees are many short loops: where other processes use the cores, their threads
+# spend five times as long waiting for each other. Read when the library is loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 pytest_plugins = ["tests.gunicorn_server", "tests.faults", "tests.grouping"]
 
 START_TIMEOUT_SECONDS = 30
@@ -101,22 +105,35 @@ def s3(seaweedfs: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     """The S3 server, with AWS's environment variables pointing to it."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    # No keys from this machine's own settings, nor from a cloud that it may run in.
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", seaweedfs.endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for name, value in describe_access(seaweedfs, tmp_path).items():
+        monkeypatch.setenv(name, value)
     return seaweedfs
+
+
+def describe_access(server: S3Server, absent: Path) -> dict[str, str]:
+    """AWS's environment variables for the S3 server; `absent` is where no settings are found."""
+    return {
+        # No keys from this machine's own settings, nor from a cloud that it may run in.
+        "AWS_SHARED_CREDENTIALS_FILE": str(absent / "no-credentials"),
+        "AWS_CONFIG_FILE": str(absent / "no-config"),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ENDPOINT_URL_S3": server.endpoint,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
 
 
 @pytest.fixture
 def bucket(s3: S3Server) -> str:
     """A new, empty bucket."""
+    return make_bucket(s3)
+
+
+def make_bucket(server: S3Server) -> str:
+    """Make a new, empty bucket."""
     name = f"test-{uuid4().hex}"
-    s3.client.create_bucket(Bucket=name)
+    server.client.create_bucket(Bucket=name)
     return name
 
 

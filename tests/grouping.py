@@ -7,7 +7,9 @@ a browser or server to another. The tests of a file stay together, for the sake 
 import pytest
 
 # The first of these fixtures that a test uses, itself or through others, names its group.
-_GROUPS = {"run": "trained", "start_server": "served", "browser": "served", "seaweedfs": "served"}
+_GROUPS = {"run": "trained"} | dict.fromkeys(
+    ("start_server", "browser", "seaweedfs", "s3_uri"), "served"
+)
 _ORDER = ("trained", "served")
 
 
@@ -32,6 +34,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _name_group(item: pytest.Item) -> str:
-    used = getattr(item, "fixturenames", ())
+    used = [*getattr(item, "fixturenames", ())]
+    if call := getattr(item, "callspec", None):
+        used += [value for value in call.params.values() if isinstance(value, str)]  # of fixtures
     found = next((group for fixture, group in _GROUPS.items() if fixture in used), None)
     return found or str(item.path)

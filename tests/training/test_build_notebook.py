@@ -41,12 +41,14 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     return build(archive, folder / "data")
 
 
+@pytest.mark.slow
 def test_the_notebook_makes_two_data_sets_of_the_same_images(session: Session) -> None:
     small, large = (read_data(epath.Path(session.out / size)) for size in ("224", "384"))
     assert (small.build.settings.size, large.build.settings.size) == (224, 384)
     assert list(small.cases["image_name"]) == list(large.cases["image_name"])
 
 
+@pytest.mark.slow
 def test_the_notebook_shows_the_counts_and_the_audit(session: Session) -> None:
     lines = [line.split() for line in session.shown.splitlines()]
     assert ["=", "kept", "128", "16", "128", "16"] in lines
@@ -54,6 +56,7 @@ def test_the_notebook_shows_the_counts_and_the_audit(session: Session) -> None:
     assert (session.out / "384/inspect.html").exists()
 
 
+@pytest.mark.slow
 def test_the_data_set_is_described_as_kaggle_demands(session: Session) -> None:
     # https://github.com/Kaggle/kaggle-cli/blob/main/docs/datasets_metadata.md
     described = json.loads((session.out / "dataset-metadata.json").read_text(encoding="utf-8"))
@@ -64,6 +67,7 @@ def test_the_data_set_is_described_as_kaggle_demands(session: Session) -> None:
     assert described["licenses"] == [{"name": "CC-BY-NC-4.0"}]
 
 
+@pytest.mark.slow
 def test_a_build_that_fails_stops_the_notebook(tmp_path: Path) -> None:
     with pytest.raises(CellExecutionError, match=r"holds none of train\.csv"):
         build(tmp_path / "nowhere", tmp_path / "data")

@@ -20,6 +20,7 @@ from PIL import Image
 from processing.bundle import GOLDEN_TOLERANCE, read_bundle
 from tests.forms import ask, encode_form
 from tests.training.archives import SETTINGS
+from tests.training.conftest import Exported
 from training.__main__ import main
 from training.data.batches import decode_records, read_records
 from training.data.folder import read_data
@@ -49,16 +50,11 @@ def command(*arguments: object) -> str:
     return result.output
 
 
-@pytest.fixture(scope="module")
-def by_command(whole_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny run, exported by the command of the README."""
-    out = tmp_path_factory.mktemp("exported")
-    output = command(
-        "export", "--run", whole_run, "--out", out / "bundle", "--report", out / "page"
-    )
-    assert f"Wrote {out / 'page' / 'index.html'}" in output
-    assert "Pictures without a lesion: " in output
-    return out / "bundle"
+@pytest.fixture
+def by_command(exported: Exported) -> Path:
+    assert f"Wrote {exported.report / 'index.html'}" in exported.output
+    assert "Pictures without a lesion: " in exported.output
+    return exported.bundle.path
 
 
 @pytest.fixture

@@ -7,16 +7,20 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+import pandas as pd
 import pytest
 from etils import epath
 from nbclient.exceptions import CellExecutionError
 
 from processing.bundle import read_bundle
 from processing.store.open import open_store
-from tests.conftest import S3Server
+from tests.conftest import S3Server, describe_access, make_bucket
 from tests.training.notebooks import FOLDER, ROOT, execute
+from training.serving.calibration import calibrate
+from training.serving.served import read_finished_run, serve_run
 from training.train.run import RunMetrics
 
 # Kaggle's own module asks a server of Kaggle's.
@@ -62,45 +66,76 @@ def kaggle(tmp_path: Path, data: epath.Path) -> Kaggle:
     return Kaggle(tmp_path, data)
 
 
-def test_two_sessions_train_a_run_and_publish_its_bundle(
-    kaggle: Kaggle, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = f"s3://{bucket}/melanoma"
-    secrets = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    kaggle.keep_secrets(secrets)
-    options = [*OPTIONS, "--learning-rate", "3e-3", "--warmup-epochs", "0", "--no-tta"]
+class Sessions(NamedTuple):
+    """What two sessions left and showed; the second went on with the output of the first."""
 
-    with monkeypatch.context() as patch:
-        for name in secrets:
+    first: Path
+    first_shown: str
+    first_files: list[Path]
+    second: Path
+    second_shown: str
+    store: str
+
+
+@pytest.fixture(scope="module")
+def sessions(
+    data: epath.Path, seaweedfs: S3Server, tmp_path_factory: pytest.TempPathFactory
+) -> Sessions:
+    folder = tmp_path_factory.mktemp("kaggle")
+    kaggle = Kaggle(folder, data)
+    secrets = describe_access(seaweedfs, folder)
+    kaggle.keep_secrets(secrets)
+    store = f"s3://{make_bucket(seaweedfs)}/melanoma"
+    options = [*OPTIONS, "--learning-rate", "3e-3", "--warmup-epochs", "0", "--no-tta"]
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
             patch.delenv(name)
-        first, shown = kaggle.run_session("first", options, only_folds=[0], bundle="")
-        assert "as 8 devices, JAX" in shown
-        assert not (first / "bundle").exists()
-        # What a session is given is read, and never written.
-        before = sorted(first.rglob("*"))
-        second, shown = kaggle.run_session(
+        first, first_shown = kaggle.run_session("first", options, only_folds=[0], bundle="")
+        files = sorted(first.rglob("*"))
+        second, second_shown = kaggle.run_session(
             "second", options, previous=str(first), store=store, secrets=list(secrets)
         )
-        assert sorted(first.rglob("*")) == before
+    return Sessions(first, first_shown, files, second, second_shown, store)
 
-    assert "Fold 0 is already finished" in shown
-    metrics = RunMetrics.model_validate_json((second / "run/metrics.json").read_bytes())
+
+def test_two_sessions_train_a_run_and_publish_its_bundle(sessions: Sessions, s3: S3Server) -> None:
+    assert "as 8 devices, JAX" in sessions.first_shown
+    assert not (sessions.first / "bundle").exists()
+    # What a session is given is read, and never written.
+    assert sorted(sessions.first.rglob("*")) == sessions.first_files
+    assert "Fold 0 is already finished" in sessions.second_shown
+    metrics = RunMetrics.model_validate_json((sessions.second / "run/metrics.json").read_bytes())
     assert (metrics.folds_done, metrics.images) == (2, 80)
-    version = read_bundle(second / "bundle").manifest.version
-    assert open_store(store).read_pointer().version == version
+    version = read_bundle(sessions.second / "bundle").manifest.version
+    assert open_store(sessions.store).read_pointer().version == version
 
 
+def test_what_jax_trained_tensorflow_exports_with_the_same_probabilities(
+    sessions: Sessions,
+) -> None:
+    run = sessions.second / "run"
+    served = serve_run(read_finished_run(run), "float32", 1)
+    by_jax = pd.read_csv(run / "oof.csv").set_index("image_name")["logit"]
+    there = served.oof.set_index("image_name")
+    expected = calibrate(by_jax[there.index].to_numpy(), served.calibration)
+    np.testing.assert_allclose(there["probability"], expected, atol=1e-4)
+    assert np.ptp(expected) > 0.1
+
+
+@pytest.mark.slow
 def test_a_session_out_of_time_ends_cleanly_and_exports_nothing(kaggle: Kaggle) -> None:
     out, shown = kaggle.run_session("out", OPTIONS, hours=0, store="s3://nobody/reads-this")
     assert "Continue in another session" in shown
     assert not (out / "bundle").exists()
 
 
+@pytest.mark.slow
 def test_a_previous_output_without_a_run_is_refused(kaggle: Kaggle, tmp_path: Path) -> None:
     with pytest.raises(CellExecutionError, match=f"previous: {tmp_path} holds no run"):
         kaggle.run_session("out", OPTIONS, previous=str(tmp_path))
 
 
+@pytest.mark.slow
 def test_training_that_fails_stops_the_notebook(kaggle: Kaggle) -> None:
     with pytest.raises(CellExecutionError, match="--batch-size 12 cannot be shared equally by 8"):
         kaggle.run_session("out", [*OPTIONS, "--batch-size", "12"])

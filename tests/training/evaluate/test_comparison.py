@@ -26,7 +26,7 @@ from training.train.run import CONFIG, HISTORY, OOF, fold_folder, read_settings
 
 TINY = [
     *("--backbone", "EfficientNetLite0", "--size", "32", "--folds", "2", "--epochs", "1"),
-    *("--steps-per-epoch", "2", "--no-tta", "--only-fold", "0"),
+    *("--steps-per-epoch", "2", "--freeze-epochs", "1", "--no-tta", "--only-fold", "0"),
     *("--schedule", "decay", "--batch-size", "4"),
 ]
 IMAGES, FOLDS, SECONDS = 600, 3, 60.0
@@ -45,6 +45,7 @@ def trained(data: epath.Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return run, compare(data, run, "--loss", "bce", "--loss", "focal", "--price", "2.5")
 
 
+@pytest.mark.slow
 def test_each_combination_is_a_run_and_all_are_compared(trained: tuple[Path, Result]) -> None:
     run, result = trained
     assert result.exit_code == 0, result.output
@@ -57,6 +58,7 @@ def test_each_combination_is_a_run_and_all_are_compared(trained: tuple[Path, Res
     assert "focal-decay-4" in (run / "comparison.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_resume_skips_finished_runs_and_trains_the_others(
     trained: tuple[Path, Result], data: epath.Path, tmp_path: Path
 ) -> None:
@@ -75,6 +77,7 @@ def test_resume_skips_finished_runs_and_trains_the_others(
     )
 
 
+@pytest.mark.slow
 def test_a_folder_of_runs_is_not_overwritten(
     trained: tuple[Path, Result], data: epath.Path
 ) -> None:
@@ -88,6 +91,7 @@ def test_resume_without_any_run_is_refused(data: epath.Path, tmp_path: Path) -> 
     assert not (tmp_path / "grid").exists()
 
 
+@pytest.mark.slow
 def test_resume_with_another_recipe_is_refused_before_anything_is_trained(
     trained: tuple[Path, Result], data: epath.Path, tmp_path: Path
 ) -> None:

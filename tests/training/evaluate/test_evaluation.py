@@ -11,11 +11,11 @@ from etils import epath
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from processing.bundle import Estimate
+from tests.training.conftest import Exported
 from tests.training.html_page import Page
 from training.errors import TrainingError
 from training.evaluate.evaluation import OUT_OF_FOLD, Evaluated, check_precision, evaluate_run
 from training.evaluate.figures import judge
-from training.evaluate.report import write_evaluation
 
 # The scorer was written for pandas 2, where DataFrame.map was called applymap. Its reader of
 # archives, which no test needs, would have to be compiled.
@@ -32,11 +32,9 @@ print(json.dumps(score.per_category.to_dict("index")["MEL"]))
 """
 
 
-@pytest.fixture(scope="module")
-def report(evaluated: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("reports") / "tiny"
-    write_evaluation(evaluated, folder)
-    return folder
+@pytest.fixture
+def report(exported: Exported) -> Path:
+    return exported.report
 
 
 def test_figures_of_the_test_set_are_scikit_learns(evaluated: Evaluated) -> None:

@@ -60,6 +60,7 @@ def test_shortcuts_that_cannot_be_measured_give_a_reason(
         measure_shortcuts(make_cases().assign(**changes), folds=5)
 
 
+@pytest.mark.slow
 @needs(METADATA)
 def test_sex_age_and_site_of_real_isic2020_reach_the_known_auc() -> None:
     listing = read_sources(TARGETS["melanoma"], isic2020=[epath.Path(METADATA)], with_images=False)

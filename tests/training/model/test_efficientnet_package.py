@@ -10,6 +10,7 @@ from training.model.backbones import BACKBONES, build_backbone, noisy_student_fi
 WRITE_WEIGHTS = Path(__file__).parents[1] / "efficientnet_package.py"
 
 
+@pytest.mark.slow
 def test_b4_answers_as_the_packages_own_b4_from_the_same_weights_file(tmp_path: Path) -> None:
     images = np.random.default_rng(1).integers(0, 256, (16, 64, 64, 3), np.uint8)
     np.save(tmp_path / "images.npy", images)

@@ -21,6 +21,17 @@ def models(whole_run: Path) -> list[keras.Model]:
     return [keras.models.load_model(whole_run / f"fold{k}" / "model.keras") for k in (0, 1)]
 
 
+@pytest.fixture(scope="module")
+def plain(models: list[keras.Model]) -> ServingGraph:
+    """The graph of one fold and one view."""
+    return ServingGraph(models[:1])
+
+
+@pytest.fixture(scope="module")
+def converted(plain: ServingGraph) -> bytes:
+    return plain.convert("float32")
+
+
 @pytest.mark.parametrize("views", [1, 4])
 def test_folds_and_views_are_averaged(models: list[keras.Model], views: int) -> None:
     expected = np.mean(
@@ -44,12 +55,10 @@ def test_folds_and_views_are_averaged(models: list[keras.Model], views: int) -> 
 
 
 def test_a_converted_graph_that_answers_or_decides_differently_is_refused(
-    models: list[keras.Model],
+    models: list[keras.Model], plain: ServingGraph, converted: bytes
 ) -> None:
-    graph = ServingGraph(models[:1])
-    converted = graph.convert("float32")
     probability = run_litert(converted, IMAGES, len(IMAGES))["probability"]
-    assert graph.compare(converted, IMAGES, [0.5]) < 1e-4
+    assert plain.compare(converted, IMAGES, [0.5]) < 1e-4
     shifted = ServingGraph(models[:1], intercept=0.02)
     with pytest.raises(TrainingError, match=r"differs .* by up to 0.00\d+ in .* on 8 images"):
         shifted.compare(converted, IMAGES, [0.99])
@@ -68,8 +77,10 @@ def test_the_map_of_eight_views_turns_with_the_photo(models: list[keras.Model]) 
         assert here == pytest.approx(orient(there, k), abs=1e-3)
 
 
-def test_the_distance_in_the_graph_is_that_of_its_embedding(models: list[keras.Model]) -> None:
-    width = ServingGraph(models[:1]).serve(IMAGES)["embedding"].shape[1]
+def test_the_distance_in_the_graph_is_that_of_its_embedding(
+    models: list[keras.Model], plain: ServingGraph
+) -> None:
+    width = plain.serve(IMAGES)["embedding"].shape[1]
     normal = Normal(
         RNG.normal(size=width).astype(np.float32),
         RNG.normal(size=(width, width)).astype(np.float32) / width**0.5,
@@ -81,32 +92,28 @@ def test_the_distance_in_the_graph_is_that_of_its_embedding(models: list[keras.M
     )
 
 
-def test_each_precision_is_smaller_and_close(models: list[keras.Model]) -> None:
-    graph = ServingGraph(models[:1])
-    exact = graph.convert("float32")
-    logits = run_litert(exact, IMAGES, len(IMAGES))["logit"]
+def test_each_precision_is_smaller_and_close(plain: ServingGraph, converted: bytes) -> None:
+    logits = run_litert(converted, IMAGES, len(IMAGES))["logit"]
     for precision, part, tolerance in (("float16", 0.55, 0.1), ("int8", 0.35, 1.0)):
-        model = graph.convert(precision, IMAGES)  # type: ignore[arg-type]
-        assert len(model) < part * len(exact)
+        model = plain.convert(precision, IMAGES)  # type: ignore[arg-type]
+        assert len(model) < part * len(converted)
         assert run_litert(model, IMAGES, len(IMAGES))["logit"] == pytest.approx(
             logits, abs=tolerance
         )
 
 
-def test_images_come_back_in_their_order(models: list[keras.Model]) -> None:
-    model = ServingGraph(models[:1]).convert("float32")
+def test_images_come_back_in_their_order(converted: bytes) -> None:
     order = RNG.permutation(8)
-    together = run_litert(model, IMAGES, 8)["logit"]
-    assert run_litert(model, (IMAGES[i] for i in order), 8)["logit"] == pytest.approx(
+    together = run_litert(converted, IMAGES, 8)["logit"]
+    assert run_litert(converted, (IMAGES[i] for i in order), 8)["logit"] == pytest.approx(
         together[order], abs=1e-5
     )
 
 
 def test_the_app_refuses_a_graph_without_the_distance_that_its_manifest_needs(
-    models: list[keras.Model], bundle: Bundle, tmp_path: Path
+    converted: bytes, bundle: Bundle, tmp_path: Path
 ) -> None:
     assert bundle.manifest.outliers
-    graph = ServingGraph(models[:1]).convert("float32")
-    other = repack(bundle, tmp_path / "bundle", {MODEL: graph})
+    other = repack(bundle, tmp_path / "bundle", {MODEL: converted})
     with pytest.raises(BundleError, match="not a graph that can be served"):
         Classifier(other, threads=1)

@@ -107,10 +107,12 @@ def test_a_batch_larger_than_the_fold_is_refused(
         cross_validate(settings, read, tmp_path / "run", only_folds=[0])
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_with_a_remedy(
     train_settings: TrainSettings, read: Data, tmp_path: Path
 ) -> None:
-    settings = train_settings.model_copy(update={"schedule": Schedule(learning_rate=1e30)})
+    steep = {"schedule": Schedule(learning_rate=1e30), "freeze_epochs": train_settings.epochs}
+    settings = train_settings.model_copy(update=steep)
     with pytest.raises(TrainingError, match="lower --learning-rate"):
         cross_validate(settings, read, tmp_path / "run", only_folds=[0])
     assert not (tmp_path / "run" / "fold0" / "model.keras").exists()
@@ -129,6 +131,7 @@ def test_a_data_set_with_a_shard_of_another_size_is_refused_before_training(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("absent", [(), ISIC2019_ABSENT], ids=["melanoma-N", "isic2019-N"])
 def test_a_public_kaggle_set_trains_as_it_is(
     train_settings: TrainSettings, tmp_path: Path, absent: tuple[str, ...]
@@ -136,7 +139,8 @@ def test_a_public_kaggle_set_trains_as_it_is(
     folder = write_kaggle_set(tmp_path / "melanoma-64x64", 48, size=64, shards=3, absent=absent)
     data = read_data(epath.Path(folder))
     there = {"data": str(folder), "data_sha256": data.build.cases_sha256}
-    settings = train_settings.model_copy(update={**there, "folds": 3, "epochs": 1})
+    short = {"folds": 3, "epochs": 1, "freeze_epochs": 1, "tta": False}
+    settings = train_settings.model_copy(update=there | short)
     metrics = cross_validate(settings, data, tmp_path / "run", only_folds=[1])
     assert metrics is not None
     oof = pd.read_csv(tmp_path / "run" / "oof.csv")
@@ -147,16 +151,18 @@ def test_a_public_kaggle_set_trains_as_it_is(
 
 
 def test_the_averaged_weights_are_what_a_fold_keeps(
-    train_settings: TrainSettings, read: Data, tmp_path: Path
+    run: Path, train_settings: TrainSettings, read: Data, tmp_path: Path
 ) -> None:
-    def train(share: float) -> list[np.ndarray]:
-        one = {"epochs": 1, "averaged_share": share, "tta": False}
-        run = tmp_path / f"run{share}"
-        cross_validate(train_settings.model_copy(update=one), read, run, only_folds=[0])
-        model = keras.models.load_model(run / "fold0" / "model.keras")
-        return [np.asarray(weight) for weight in model.trainable_weights]
-
-    last, averaged = train(0.0), train(0.5)
+    assert train_settings.averaged_share > 0
+    unaveraged = train_settings.model_copy(update={"averaged_share": 0.0, "tta": False})
+    cross_validate(unaveraged, read, tmp_path / "run", only_folds=[0])
+    last, averaged = (
+        [np.asarray(weight) for weight in model.trainable_weights]
+        for model in (
+            keras.models.load_model(folder / "fold0" / "model.keras")
+            for folder in (tmp_path / "run", run)
+        )
+    )
     assert any((a != b).any() for a, b in zip(last, averaged, strict=True))
 
 
@@ -210,6 +216,7 @@ def test_a_run_that_a_fold_cannot_start_from_is_refused(
     assert not (tmp_path / "later").exists()
 
 
+@pytest.mark.slow
 def test_frozen_epochs_train_the_last_layer_alone(
     train_settings: TrainSettings, read: Data, tmp_path: Path
 ) -> None:

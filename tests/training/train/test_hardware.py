@@ -13,8 +13,6 @@ from etils import epath
 from processing.drawing import draw_lesion
 from tests.ports import find_free_port
 from training.errors import TrainingError
-from training.serving.calibration import calibrate
-from training.serving.served import read_finished_run, serve_run
 from training.train import hardware
 from training.train.hardware import Hardware, check_batch_size, choose_backend, find_hardware
 
@@ -72,6 +70,7 @@ def jax_alone(data: epath.Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return run
 
 
+@pytest.mark.slow
 def test_eight_jax_devices_train_as_one_does(
     data: epath.Path, jax_alone: Path, tmp_path: Path
 ) -> None:
@@ -81,6 +80,7 @@ def test_eight_jax_devices_train_as_one_does(
     np.testing.assert_allclose(logits(tmp_path / "eight"), logits(jax_alone), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_two_jax_processes_train_as_one_does(
     data: epath.Path, jax_alone: Path, tmp_path: Path
 ) -> None:
@@ -108,6 +108,7 @@ def test_two_jax_processes_train_as_one_does(
     np.testing.assert_allclose(logits(tmp_path / "two"), logits(jax_alone), atol=5e-3)
 
 
+@pytest.mark.slow
 def test_two_tensorflow_replicas_train_as_one_does(data: epath.Path, tmp_path: Path) -> None:
     split = (
         "import tensorflow as tf\n"
@@ -125,19 +126,7 @@ def test_two_tensorflow_replicas_train_as_one_does(data: epath.Path, tmp_path: P
     np.testing.assert_allclose(logits(tmp_path / "two"), logits(tmp_path / "one"), atol=0.05)
 
 
-def test_what_jax_trained_tensorflow_exports_with_the_same_probabilities(
-    data: epath.Path, tmp_path: Path
-) -> None:
-    run = tmp_path / "run"
-    train(run, data, "--epochs", "2", "--batch-size", "4", "--only-fold", "1", **JAX, **devices(1))
-    served = serve_run(read_finished_run(run), "float32", 1)
-    by_jax = pd.read_csv(run / "oof.csv").set_index("image_name")["logit"]
-    there = served.oof.set_index("image_name")
-    expected = calibrate(by_jax[there.index].to_numpy(), served.calibration)
-    np.testing.assert_allclose(there["probability"], expected, atol=1e-4)
-    assert np.ptp(expected) > 0.1
-
-
+@pytest.mark.slow
 def test_b4_at_384_has_the_same_loss_on_jax_devices_and_on_tensorflow(tmp_path: Path) -> None:
     images = np.stack([draw_lesion(i, 384, irregular=i % 2 == 1) for i in range(2)])
     np.save(tmp_path / "images.npy", images.astype(np.float32))

@@ -62,6 +62,7 @@ def weights(run: Path) -> list[np.ndarray]:
     return [np.asarray(weight) for weight in model.weights]
 
 
+@pytest.mark.slow
 def test_a_training_that_is_killed_ends_with_the_weights_of_an_undisturbed_one(
     data: epath.Path, tmp_path: Path
 ) -> None:
@@ -91,14 +92,15 @@ def test_a_training_that_is_killed_ends_with_the_weights_of_an_undisturbed_one(
     assert not (run / "fold0" / "checkpoint.npz").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_last_checkpoint_and_training_continues_once_there_is_space(
     train_settings: TrainSettings, read: Data, small_disk: Path
 ) -> None:
-    """A checkpoint takes 54 MB, and for a moment there are two of them."""
+    """A checkpoint takes 14 MB, and for a moment there are two of them."""
     run = small_disk / "run"
     quick = {"steps_per_epoch": 1, "size": 32, "tta": False}
-    settings = train_settings.model_copy(update=quick)
-    enlarge(small_disk, 80_000)
+    settings = train_settings.model_copy(update=quick | {"freeze_epochs": train_settings.epochs})
+    enlarge(small_disk, 20_000)
     with pytest.raises(TrainingError, match=r"checkpoint.npz: the disk is full\. Free some space"):
         cross_validate(settings, read, run, only_folds=[0])
     assert read_checkpoint(checkpoint_path(run / "fold0")).epoch == 1
@@ -108,6 +110,7 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_training_continues_once_there
     assert metrics.by_fold[0].epochs == 2
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
     train_settings: TrainSettings, read: Data, tmp_path: Path
 ) -> None:
