@@ -17,6 +17,7 @@ from training.model.network import build_model  # noqa: E402
 
 
 def main(backbone: str, size: str, weights: str, images: str) -> None:
+    keras.utils.set_random_seed(1)
     hardware = find_hardware("float32")
     with hardware.scope():
         # No drop-out: the backends draw differently.

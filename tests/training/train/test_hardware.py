@@ -13,6 +13,7 @@ from etils import epath
 from processing.drawing import draw_lesion
 from tests.ports import find_free_port
 from training.errors import TrainingError
+from training.recipe import Augmentation
 from training.train import hardware
 from training.train.hardware import Hardware, check_batch_size, choose_backend, find_hardware
 
@@ -26,6 +27,11 @@ RECIPE = [
 # soon grows into other weights.
 SHORT = ["--size", "32", "--epochs", "2", "--steps-per-epoch", "1", "--dropout", "0"]
 SHORT += ["--drop-connect", "0", "--averaged-share", "0"]
+# The images are flipped only: a turned one differs by 0.0002 of 255 with the size of the batch that
+# TensorFlow turns it in, which the statistics of eight images of 32 px make 0.0002 of the loss.
+SHORT += [
+    f"--augment={name}=0" for name in Augmentation.model_fields if name not in ("flips", "cutout")
+]
 
 
 def devices(count: int) -> dict[str, str]:
@@ -104,8 +110,7 @@ def test_two_jax_processes_train_as_one_does(
     assert "pooled" in first
     assert "pooled" not in second  # one of them writes and reports
     np.testing.assert_allclose(losses(tmp_path / "two"), losses(jax_alone), rtol=1e-4)
-    # Sums in another order: Adam's first steps turn that into up to 0.003 on these images.
-    np.testing.assert_allclose(logits(tmp_path / "two"), logits(jax_alone), atol=5e-3)
+    np.testing.assert_allclose(logits(tmp_path / "two"), logits(jax_alone), atol=1e-3)
 
 
 @pytest.mark.slow
@@ -136,7 +141,9 @@ def test_b4_at_384_has_the_same_loss_on_jax_devices_and_on_tensorflow(tmp_path: 
     one, two = (
         np.array([float(word) for word in output.split("LOSSES")[1].split()]) for output in shown
     )
-    np.testing.assert_allclose(one, two, atol=1e-4)
+    np.testing.assert_allclose(one[0], two[0], atol=1e-4)
+    # After a step: batch statistics of two images multiply the differences of the first.
+    np.testing.assert_allclose(one[1], two[1], atol=1e-3)
 
 
 @pytest.mark.parametrize(
