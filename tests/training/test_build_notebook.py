@@ -24,7 +24,8 @@ class Session(NamedTuple):
 def build(isic2020: Path, out: Path) -> Session:
     parameters = {
         "code": str(ROOT),
-        "sources": ["--isic2020", str(isic2020)],
+        "attached": str(isic2020.parent),
+        "sources": ["--isic2020", str(isic2020.parent / "competitions" / isic2020.name)],
         "out": str(out),
         "python": sys.executable,
     }
@@ -34,7 +35,7 @@ def build(isic2020: Path, out: Path) -> Session:
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     folder = tmp_path_factory.mktemp("kaggle")
-    # One of four patients has a melanoma, and each of the 15 shards wants one.
+    # One of four patients has a melanoma, and each of the 15 shards needs one.
     archive = write_isic2020(folder / "siim-isic-melanoma-classification", patients=64, side=64)
     (archive / "jpeg").mkdir()
     (archive / "train").rename(archive / "jpeg/train")  # as Kaggle has it
@@ -69,9 +70,17 @@ def test_the_data_set_is_described_as_kaggle_demands(session: Session) -> None:
 
 @pytest.mark.slow
 def test_a_build_that_fails_stops_the_notebook(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
     with pytest.raises(CellExecutionError, match=r"holds none of train\.csv"):
-        build(tmp_path / "nowhere", tmp_path / "data")
+        build(tmp_path / "empty", tmp_path / "data")
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["build_tfrecords.ipynb", "train_tpu.ipynb"])
+def test_a_placeholder_for_the_repository_stops_the_notebook(name: str, tmp_path: Path) -> None:
+    with pytest.raises(CellExecutionError, match="OWNER/REPOSITORY is a placeholder. Set it to"):
+        execute(name, {"code": str(tmp_path / "absent")})
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.glob("*.ipynb")))

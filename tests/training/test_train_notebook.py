@@ -40,19 +40,29 @@ class Kaggle:
 
     def __init__(self, folder: Path, data: epath.Path):
         self._folder = folder
-        self._data = data
+        self.attached = folder / "input"
+        # As Kaggle showed a data set before 2026, and as it shows the output of a notebook since.
+        self.attached.mkdir(parents=True)
+        (self.attached / "lesions").symlink_to(data)
+        (self.attached / "notebooks/someone").mkdir(parents=True)
         (folder / "modules").mkdir(parents=True)
         (folder / "modules/kaggle_secrets.py").write_text(SECRETS)
 
     def keep_secrets(self, secrets: dict[str, str]) -> None:
         (self._folder / "modules/secrets.json").write_text(json.dumps(secrets))
 
+    def attach_output(self, out: Path) -> str:
+        """Return the path under which Kaggle formerly showed the attached output of a session."""
+        (self.attached / "notebooks/someone" / out.name).symlink_to(out)
+        return str(self.attached / out.name)
+
     def run_session(self, out: str, options: list[str], **parameters: Any) -> tuple[Path, str]:
         """The session's output folder, and what its cells printed."""
-        own = {"code": str(ROOT), "data": str(self._data), "options": options} | parameters
+        data = str(self.attached / "datasets/someone/lesions")
+        own = {"code": str(ROOT), "attached": str(self.attached), "data": data} | parameters
         shown = execute(
             "train_tpu.ipynb",
-            own | {"out": str(self._folder / out)},
+            own | {"options": options, "out": str(self._folder / out)},
             KERAS_BACKEND="jax",
             JAX_PLATFORMS="cpu",
             XLA_FLAGS="--xla_force_host_platform_device_count=8",
@@ -67,7 +77,9 @@ def kaggle(tmp_path: Path, data: epath.Path) -> Kaggle:
 
 
 class Sessions(NamedTuple):
-    """What two sessions left and showed; the second went on with the output of the first."""
+    """What two sessions left and showed; the second continued from the output of the first."""
+
+    kaggle: Kaggle
 
     first: Path
     first_shown: str
@@ -79,7 +91,10 @@ class Sessions(NamedTuple):
 
 @pytest.fixture(scope="module")
 def sessions(
-    data: epath.Path, seaweedfs: S3Server, tmp_path_factory: pytest.TempPathFactory
+    data: epath.Path,
+    test_set: epath.Path,
+    seaweedfs: S3Server,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Sessions:
     folder = tmp_path_factory.mktemp("kaggle")
     kaggle = Kaggle(folder, data)
@@ -93,9 +108,17 @@ def sessions(
         first, first_shown = kaggle.run_session("first", options, only_folds=[0], bundle="")
         files = sorted(first.rglob("*"))
         second, second_shown = kaggle.run_session(
-            "second", options, previous=str(first), store=store, secrets=list(secrets)
+            "second",
+            options,
+            previous=kaggle.attach_output(first),
+            tests=[str(test_set)],
+            precision="float16",
+            views=2,
+            store=store,
+            force="lesions that are drawn",
+            secrets=list(secrets),
         )
-    return Sessions(first, first_shown, files, second, second_shown, store)
+    return Sessions(kaggle, first, first_shown, files, second, second_shown, store)
 
 
 def test_two_sessions_train_a_run_and_publish_its_bundle(sessions: Sessions, s3: S3Server) -> None:
@@ -106,8 +129,12 @@ def test_two_sessions_train_a_run_and_publish_its_bundle(sessions: Sessions, s3:
     assert "Fold 0 is already finished" in sessions.second_shown
     metrics = RunMetrics.model_validate_json((sessions.second / "run/metrics.json").read_bytes())
     assert (metrics.folds_done, metrics.images) == (2, 80)
-    version = read_bundle(sessions.second / "bundle").manifest.version
-    assert open_store(sessions.store).read_pointer().version == version
+    manifest = read_bundle(sessions.second / "bundle").manifest
+    made = manifest.training
+    assert (made["precision"], made["views_averaged"]) == ("float16", 2)
+    assert "test set drawn" in {metric.dataset for metric in manifest.metrics}
+    (published,) = open_store(sessions.store).read_pointer().history
+    assert (published.version, published.note) == (manifest.version, "lesions that are drawn")
 
 
 def test_what_jax_trained_tensorflow_exports_with_the_same_probabilities(
@@ -127,6 +154,35 @@ def test_a_session_out_of_time_ends_cleanly_and_exports_nothing(kaggle: Kaggle) 
     out, shown = kaggle.run_session("out", OPTIONS, hours=0, store="s3://nobody/reads-this")
     assert "Continue in another session" in shown
     assert not (out / "bundle").exists()
+
+
+@pytest.mark.slow
+def test_an_export_that_would_not_end_in_time_is_left_to_another_session(
+    sessions: Sessions,
+) -> None:
+    previous = sessions.kaggle.attach_output(sessions.second)
+    options = [*OPTIONS, "--learning-rate", "3e-3", "--warmup-epochs", "0", "--no-tta"]
+    out, shown = sessions.kaggle.run_session(
+        "third", options, previous=previous, hours=1, export_hours=2, store="s3://nobody/reads-this"
+    )
+    assert "No time is left to export" in shown
+    assert not (out / "bundle").exists()
+
+
+@pytest.mark.slow
+def test_data_that_is_not_attached_stops_the_notebook(kaggle: Kaggle) -> None:
+    with pytest.raises(CellExecutionError, match="input/absent does not exist. Attach it in"):
+        kaggle.run_session("out", OPTIONS, data=str(kaggle.attached / "absent"))
+
+
+@pytest.mark.slow
+def test_an_old_numpy_stops_the_notebook_before_it_trains(kaggle: Kaggle, tmp_path: Path) -> None:
+    described = tmp_path / "modules/numpy-1.26.4.dist-info"
+    described.mkdir()
+    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 1.26.4\n")
+    with pytest.raises(CellExecutionError, match=r"NumPy 1\.26\.4 is installed, and 2 or later"):
+        kaggle.run_session("out", OPTIONS)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
