@@ -1,66 +1,76 @@
-# `make run` and `make test` are all that a fresh clone needs; each sets up what it uses, once.
+# `make help` lists the targets. `make run` and `make test` work in a fresh clone: each target installs
+# what it needs, once.
 PYTHON ?= python3
 SERVING := .venv/serving
 DEV := .venv/dev
 BEAM := .venv/beam
 
-# `make model`: where the images are, in ISIC 2019's layout and cut to squares; where its runs go.
+# For `make model`: the folder of images (in ISIC 2019's layout, cut to squares) and the folder for runs.
 DATA ?= ../shared/data
 RUNS ?= runs
 TRAINING := $(DEV)/bin/python -m training
 RECIPE := --backbone EfficientNetLite1 --folds 3 --batch-size 32 --loss bce --diagnosis-weight 1
-# Most epochs where they are cheap, and the last ones at the size that serves.
+# Most epochs are trained at a small size, where they are cheap, and the last ones at the size that is
+# served.
 FIRST := --size 128 --epochs 10 --seed 1
 LAST := --epochs 6 --learning-rate 2e-4 --seed 2 --weights $(RUNS)/model128
 SERVED := --precision int8 --views 2
 
-.PHONY: run test test-fast requirements lint audit faults dyno bench model translations screenshots \
-  lighthouse browser clean
+.PHONY: run help dev beam test test-fast requirements lint audit faults dyno bench model translations \
+  screenshots lighthouse browser clean
 
-run: $(SERVING)/.installed  ## serve http://127.0.0.1:8000 with the model the repository carries
+run: $(SERVING)/.installed  ## start the app on http://127.0.0.1:8000 with the model in this repository
 	$(SERVING)/bin/gunicorn wsgi:app
 
-# Beam takes older pins than the app, so its tests have an environment of their own. They run beside
-# the others, and are shown only if they fail.
+help:  ## list the targets
+	@sed -nE 's/^([a-z-]+):.*  ## (.*)/\1@\2/p' $(firstword $(MAKEFILE_LIST)) | \
+	while IFS=@ read -r name text; do printf '%-14s%s\n' "$$name" "$$text"; done
+
+dev: $(DEV)/.installed  ## install the development environment, into .venv/dev
+
+beam: $(BEAM)/.installed  ## install the environment for builds with Apache Beam, into .venv/beam
+
+# Beam needs older versions of some packages than the app, so its tests run in an environment of their
+# own. They run at the same time as the others, and their output is shown only if they fail.
 WORKERS ?= 2
-test: $(DEV)/.installed $(BEAM)/.installed browser  ## everything, with a real S3 server and browser
+test: $(DEV)/.installed $(BEAM)/.installed browser  ## run all tests, with a real S3 server and a real browser
 	@log=$$(mktemp); $(BEAM)/bin/python -m pytest tests/training/build/test_beam.py >$$log 2>&1 & \
 	beam=$$!; $(DEV)/bin/python -m pytest -n $(WORKERS); failed=$$?; \
 	wait $$beam || { failed=$$?; cat $$log; }; rm $$log; exit $$failed
 
-# Leaves out what trains, serves or opens a browser: tests/grouping.py and the marker `slow` say
-# which tests these are.
-test-fast: $(DEV)/.installed  ## the quick tests, within a minute
+# This leaves out tests that train a model, start a server or open a browser: those with the marker
+# `slow` and those of the groups in tests/grouping.py.
+test-fast: $(DEV)/.installed  ## run the quick tests, in about a minute
 	$(DEV)/bin/python -m pytest -n $(WORKERS) -m "not slow"
 
-requirements: $(DEV)/.installed  ## requirements.txt anew, from requirements.in
+requirements: $(DEV)/.installed  ## compile requirements.txt from requirements.in
 	$(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --no-annotate --custom-compile-command "make requirements" requirements.in -o requirements.txt
 
-lint: $(DEV)/.installed
+lint: $(DEV)/.installed  ## check style, types and insecure calls
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/mypy
 	$(DEV)/bin/bandit -q -c pyproject.toml -r app config processing training wsgi.py gunicorn.conf.py
 
-# Wants the network: it asks PyPI what is known of each version.
-audit: $(DEV)/.installed  ## known holes in what is installed
+# Needs access to PyPI, which lists the known vulnerabilities of each version.
+audit: $(DEV)/.installed  ## check the deployed packages for known vulnerabilities
 	$(DEV)/bin/uv tool run pip-audit@2.10.1 --strict --require-hashes --disable-pip -r requirements.txt
 
-faults: $(DEV)/.installed  ## of S3, disk, network and visitors; a line for each. Ten minutes
+faults: $(DEV)/.installed  ## test faults of S3, disk, network and clients, and print a line for each; ten minutes
 	MUTATIONS=10000 STORM_SECONDS=60 $(DEV)/bin/python -m pytest -q -m fault
 
-dyno: $(DEV)/.installed $(SERVING)/.installed  ## the Procfile with 512 MB, as on Heroku
+dyno: $(DEV)/.installed $(SERVING)/.installed  ## measure the app as the Procfile starts it, with 512 MB, as on Heroku
 	$(DEV)/bin/python -m benchmarks.dyno
 
-bench: $(DEV)/.installed
+bench: $(DEV)/.installed  ## run the benchmarks
 	for each in serving build input training; do $(DEV)/bin/python -m benchmarks.$$each || exit 1; done
 
 train = if test -e $(1)/config.json; then $(TRAINING) train --run $(1) --resume; \
   else $(TRAINING) train --data $(RUNS)/data224 --run $(1) $(RECIPE) $(2); fi
 
-# Hours on 2 cores. Cut off, it goes on where it was.
-model: $(RUNS)/.exported  ## from images to the bundle that the repository carries
+# Takes hours on 2 cores. If it is interrupted, run it again; it resumes.
+model: $(RUNS)/.exported  ## train the model in this repository, from images to the bundle
 	rm -rf app/model/default
 	cp -r $(RUNS)/model.bundle app/model/default
 
@@ -84,46 +94,46 @@ $(RUNS)/.exported: $(RUNS)/.trained
 	  --out $(RUNS)/model.bundle --report $(RUNS)/model.report
 	@touch $@
 
-# Texts that are new or changed are left empty in each language's messages.po; run it again then.
+# New and changed texts are empty in each language's messages.po. Translate them, then run this again.
 BABEL := $(DEV)/bin/pybabel -q
-translations: $(DEV)/.installed  ## bring the page's texts to the translators' files, and back
+translations: $(DEV)/.installed  ## update and compile the translations of the page
 	$(BABEL) extract --no-location --omit-header -F pyproject.toml -o .messages.pot .
 	for language in app/translations/*; do $(BABEL) update --no-fuzzy-matching --ignore-obsolete \
 	  --omit-header -w 100 -i .messages.pot -d app/translations -l $$(basename $$language) || exit 1; done
 	$(BABEL) compile --use-fuzzy -d app/translations
 	rm .messages.pot
 
-# To renew the pictures that the documents show: cp screenshots/documents/* docs/pictures/
-screenshots: $(DEV)/.installed browser  ## of every state of the page, into screenshots/
+# To update the pictures in the documents: cp screenshots/documents/* docs/pictures/
+screenshots: $(DEV)/.installed browser  ## save a screenshot of every state of the page, in screenshots/
 	mkdir -p screenshots/documents
 	SCREENSHOTS=screenshots $(DEV)/bin/python -m pytest -q tests/app/test_accessibility.py
 
-# Wants Node.js, and chromium on the path.
-lighthouse: $(SERVING)/.installed  ## performance, accessibility, best practices, SEO of the page
+# Needs Node.js, and chromium on the path.
+lighthouse: $(SERVING)/.installed  ## score the page's performance, accessibility, best practices and SEO
 	PORT=8765 $(SERVING)/bin/gunicorn wsgi:app & server=$$!; sleep 5; \
 	CHROME_PATH=$$(command -v chromium) npx --yes lighthouse@13.5.0 http://127.0.0.1:8765/ --quiet \
 	  --chrome-flags="--headless=new --no-sandbox" --output json --output-path .lighthouse.json; \
 	kill $$server; $(PYTHON) -c 'import json; [print(c["title"], c["score"]) for c in \
 	  json.load(open(".lighthouse.json"))["categories"].values()]'; rm .lighthouse.json
 
-# Debian and Ubuntu carry a browser; elsewhere the page's tests skip and say so.
+# Debian and Ubuntu have a package of a browser. Elsewhere, the tests of the page are skipped.
 browser:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { \
 	  sudo=$$(test "$$(id -u)" = 0 || echo sudo); \
 	  $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y chromium >/dev/null; } || \
-	echo "No browser could be installed: the tests of the page will skip."
+	echo "No browser could be installed: the tests of the page will be skipped."
 
 $(SERVING)/.installed: requirements.txt
 $(DEV)/.installed: requirements.in requirements-training.txt requirements-dev.txt
 $(BEAM)/.installed: requirements.in requirements-training.txt requirements-dev.txt
 $(BEAM)/.installed: ON_TOP := requirements-beam.txt
-# The official scorer, against which the figures are tested. Without its dependencies: one of them
-# would have to be compiled, to unpack archives that no test has.
+# The official scorer, to which tests compare our figures. It is installed without its dependencies,
+# because one of them would have to be compiled, and serves only to unpack archives.
 $(DEV)/.installed: ALONE := isic-challenge-scoring==5.6.0 rdp==0.8
 
 .venv/%/.installed:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and \
-	"Python 3.11 to 3.13 is needed, $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	"Python 3.11 to 3.13 is needed; $(PYTHON) is %d.%d. Choose another one: make PYTHON=python3.12 ..." % sys.version_info[:2])'
 	$(PYTHON) -m venv $(@D)
 	for file in $(lastword $^) $(ON_TOP); do \
 	  $(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $$file || exit 1; done

@@ -111,7 +111,7 @@ def s3(seaweedfs: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 
 def describe_access(server: S3Server, absent: Path) -> dict[str, str]:
-    """AWS's environment variables for the S3 server; `absent` is where no settings are found."""
+    """AWS's environment variables for the S3 server; nothing exists at `absent`."""
     return {
         # No keys from this machine's own settings, nor from a cloud that it may run in.
         "AWS_SHARED_CREDENTIALS_FILE": str(absent / "no-credentials"),

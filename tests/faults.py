@@ -1,6 +1,6 @@
-"""`pytest -m fault` ends with a line for each fault: what was done, what has to happen, and did it.
+"""`pytest -m fault` ends with a line for each fault: what is done, what must happen, the outcome.
 
-A test that carries `@pytest.mark.fault(what, then)` asserts `then`; figures that it measured follow
+A test that carries `@pytest.mark.fault(what, then)` asserts `then`. Its measured figures follow
 if it records them as the property `measured`.
 """
 
@@ -11,11 +11,11 @@ _PROPERTY = "fault"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
-    config.addinivalue_line("markers", "fault(what, then): what is done, and what has to happen")
+    config.addinivalue_line("markers", "fault(what, then): what is done, and what must happen")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Have the marker's words in the report of the test."""
+    """Add the marker's words to the report of the test."""
     if marker := item.get_closest_marker("fault"):
         item.user_properties.append((_PROPERTY, marker.args))
 

@@ -1,4 +1,4 @@
-"""A TCP proxy that writes down the HTTP requests that pass, and spoils answers as it is told."""
+"""A TCP proxy that records the HTTP requests that pass, and damages answers on request."""
 
 import re
 import socket
@@ -11,14 +11,14 @@ from typing import Literal
 
 _REQUEST = re.compile(rb"(GET|HEAD|PUT|POST|DELETE) (\S+) HTTP/1\.1\r\n")
 
-# "lose" passes on nothing at all, "shorten" announces a byte too few, "delay" waits until told.
+# "lose" passes on nothing at all, "shorten" announces a byte too few, "delay" waits for `go_on`.
 Fault = Literal["lose", "cut", "stall", "flip", "slow", "shorten", "delay"]
 _LENGTH = re.compile(rb"(?i)(?<=\r\ncontent-length: )\d+")
 _SLOW_PIECE, _SLOW_PAUSE = 4096, 0.02  # bytes, seconds
 
 
 class FaultyProxy(socketserver.ThreadingTCPServer):
-    """Stands before the server on `port` of this machine."""
+    """A proxy in front of the server on `port` of this machine."""
 
     daemon_threads = True
 
@@ -53,7 +53,7 @@ class FaultyProxy(socketserver.ThreadingTCPServer):
     def spoil(
         self, path_part: str, fault: Fault, *, after: int = 0, times: int = 1, method: str = "GET"
     ) -> None:
-        """Spoil the next `times` answers of such a path after that many bytes of the body."""
+        """Damage the next `times` answers for such a path after that many bytes of the body."""
         self._faults += [(method, path_part, fault, after)] * times
 
     def count(self, method: str, path_part: str) -> int:
@@ -61,7 +61,7 @@ class FaultyProxy(socketserver.ThreadingTCPServer):
         return sum(m == method and path_part in path for m, path in self.requests)
 
     def take_fault(self, method: str, path: str) -> tuple[Fault, int] | None:
-        """What is to happen to the answer of a request."""
+        """Return the fault for the answer to a request."""
         self.requests.append((method, path))
         for planned in self._faults:
             if planned[0] == method and planned[1] in path:
@@ -132,7 +132,7 @@ class _Connection(socketserver.BaseRequestHandler):
             self.server.go_on.wait()
 
     def _spoil(self, fault: Fault, chunk: bytes) -> bytes:
-        """Pass on the first part of a chunk as the fault wants it, and give the rest."""
+        """Pass on the first part of a chunk as the fault demands, and return the rest."""
         if fault == "slow":
             while chunk:
                 self.request.sendall(chunk[:_SLOW_PIECE])

@@ -20,7 +20,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Assign the groups, and put the long ones first: none is left for one process at the end."""
+    """Assign the groups, and put the long ones first, so that both processes end together."""
     groups = {item: _name_group(item) for item in items}
     slow_files = set()
     for item, group in groups.items():

@@ -1,4 +1,4 @@
-"""The app as it runs in production, for the tests that want the real process."""
+"""The app as it runs in production, for tests that need the real process."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def wait(condition: Callable[[], bool], seconds: float = 30) -> None:
-    """Return once `condition()` is true; fail the test if it is not within `seconds`."""
+    """Return once `condition()` is true; fail the test if it is not true within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s"
@@ -35,7 +35,7 @@ def processes() -> dict[str, "subprocess.Popen[bytes]"]:
 def start_server(
     tmp_path_factory: pytest.TempPathFactory, processes: dict[str, "subprocess.Popen[bytes]"]
 ) -> Iterator[Callable[..., str]]:
-    """Start gunicorn with some environment on a free port; gives its URL once it is ready."""
+    """Start gunicorn with some environment on a free port, and return its URL once it is ready."""
     with contextlib.ExitStack() as running:
 
         def start(**variables: str) -> str:

@@ -1,4 +1,4 @@
-"""What README and docs name is there: links, commands, options, settings, metrics, pictures."""
+"""Links, commands, options, settings, metrics and pictures in README and docs exist."""
 
 import re
 import shlex

@@ -88,7 +88,7 @@ class S3Store(Store):
 
     def _download(self, key: str, path: Path) -> None:
         with self._faults_explained(key):
-            # Unlike get_object, this resumes when the body stalls or is cut off.
+            # Unlike get_object, this resumes when the body stalls or ends early.
             self._client.download_file(self._bucket, self._prefix + key, str(path))
 
     def _read(self, key: str) -> tuple[bytes, str] | None:

@@ -83,7 +83,7 @@ def embedded() -> Bundle:
 
 @pytest.fixture(scope="session")
 def served(embedded: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The embedded model, but for its check for photos of no lesion: drawn lesions are none."""
+    """The embedded model without its check for lesions, which rejects drawn ones."""
     return repack(embedded, tmp_path_factory.mktemp("bundles") / "served", outliers=None)
 
 
@@ -132,7 +132,7 @@ def server(start_server: StartServer, served: Bundle) -> str:
 
 @pytest.fixture
 def sink() -> Iterator[tuple[str, list[bytes]]]:
-    """A Sentry server that keeps what it is sent."""
+    """A Sentry server that keeps what it receives."""
     received = []
 
     class Sink(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""Types of the functions that fixtures of conftest.py give."""
+"""Types of the functions that fixtures of conftest.py return."""
 
 import subprocess
 from collections.abc import Callable

@@ -31,7 +31,7 @@ SHOWN = {
 
 @pytest.fixture(scope="module")
 def server(start_server: StartServer) -> str:
-    """The app as `make run` starts it, with its check for photos of no lesion."""
+    """The app as `make run` starts it, with its check for photos without a lesion."""
     return start_server()
 
 

@@ -1,4 +1,4 @@
-"""The model that the repository carries, as it is served."""
+"""The model in this repository, as it is served."""
 
 from pathlib import Path
 

@@ -41,7 +41,7 @@ def corpus() -> list[bytes]:
 
 
 def mutate(rng: random.Random, corpus: list[bytes]) -> bytes:
-    """One file of the corpus, spoilt in one to four places."""
+    """One file of the corpus, damaged in one to four places."""
     data = bytearray(rng.choice(corpus))
     for _ in range(rng.randint(1, 4)):
         # Half of the time in the header, where the structure is.
@@ -88,10 +88,10 @@ def test_mutated_photos_are_answered_or_refused(
         content = corpus[i] if i < len(corpus) else mutate(rng, corpus)
         connection.request("POST", "/predict", *encode_form([content]))
         answer = connection.getresponse()
-        told = json.load(answer)
+        problem = json.load(answer)
         seen[answer.status] = seen.get(answer.status, 0) + 1
-        assert answer.status < 500, (i, told)
-        assert answer.status == 200 or told["type"].startswith("/problems/image-"), (i, told)
+        assert answer.status < 500, (i, problem)
+        assert answer.status == 200 or problem["type"].startswith("/problems/image-"), (i, problem)
         if i in (COUNT // 5, COUNT - 1):
             memory.append(worker.memory_info().rss / 1e6)
     connection.close()

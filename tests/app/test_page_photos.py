@@ -1,4 +1,4 @@
-"""How photos come into the page, in a real browser against a real server."""
+"""Ways to give the page photos, in a real browser against a real server."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""Nothing of an upload is left: not on the disk, not in the log, not with Sentry."""
+"""No part of an upload is kept: on the disk, in the log, or at Sentry."""
 
 import io
 import time
@@ -85,7 +85,7 @@ def test_nothing_of_fifty_uploads_is_left_anywhere(
         except urllib.error.HTTPError as error:
             content = error.read()
             outcomes.add(error.code)
-        # Its own sender is told the file's name, and nothing else that came along.
+        # The sender's own answer contains the file's name, and nothing else of the request.
         assert content.replace(f"{mark}.jpg".encode(), b"").count(mark.encode()) == 0
     assert outcomes == {200, 400}
     places = [tmp_path_factory.getbasetemp(), Path("/tmp"), Path("/var/tmp"), ROOT / "app"]

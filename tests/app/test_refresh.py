@@ -1,4 +1,4 @@
-"""The model in service follows the store: a real S3 server, and its faults."""
+"""The model in service follows the store: with a real S3 server and its faults."""
 
 import io
 import threading
@@ -91,7 +91,7 @@ def test_what_is_published_takes_over_and_no_request_is_lost(
 
 @pytest.mark.fault(
     "a new model fails its golden check",
-    "the old one goes on, the new one is not tried again",
+    "the old one stays in service, the new one is not tried again",
 )
 def test_a_new_model_that_fails_its_golden_check_stays_out_and_is_not_tried_again(
     follow: MakeClient,
@@ -112,7 +112,7 @@ def test_a_new_model_that_fails_its_golden_check_stays_out_and_is_not_tried_agai
     assert f"{bad.manifest.version} in service" not in caplog.text
 
 
-@pytest.mark.fault("the pointer names a version that is missing", "the old model goes on")
+@pytest.mark.fault("the pointer names a version that is missing", "the old model stays in service")
 def test_a_pointer_to_a_version_that_is_not_there_changes_nothing(
     follow: MakeClient,
     publish: MakeBundle,
@@ -131,7 +131,7 @@ def test_a_pointer_to_a_version_that_is_not_there_changes_nothing(
     assert serves(client, first)
 
 
-@pytest.mark.fault("S3 is away for a while, and back", "the old model goes on, then the new one")
+@pytest.mark.fault("S3 is away for a while, then back", "the old model serves, then the new one")
 def test_a_store_that_is_away_for_a_while_changes_nothing(
     follow: MakeClient,
     publish: MakeBundle,

@@ -12,7 +12,7 @@ from tests.conftest import S3Server
 
 
 def fetch_version(url: str) -> str:
-    """The version that /model tells."""
+    """The version that /model shows."""
     request = urllib.request.Request(f"{url}/model", headers={"Accept": "application/json"})
     with urllib.request.urlopen(request) as answer:
         version: str = json.load(answer)["version"]

@@ -26,7 +26,7 @@ P99_SECONDS, AFTER_SECONDS = (5, 1) if "STORM_SECONDS" in os.environ else (ANSWE
 
 @pytest.mark.fault(
     "ten times the capacity, for a while",
-    "200 or 503 at once, p99 under 5 s, under 512 MB, then as before",
+    "200 or 503 at once, p99 under 5 s, below 512 MB, then as before",
 )
 def test_a_storm_is_weathered(
     start_server: StartServer,

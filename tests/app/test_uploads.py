@@ -193,7 +193,7 @@ def test_who_sends_40_mb_gets_to_read_why_it_was_refused(server: str) -> None:
     connection.close()
 
 
-@pytest.mark.fault("twenty uploads are cut off", "the next is answered")
+@pytest.mark.fault("twenty uploads are aborted", "the next one is answered")
 def test_an_upload_that_is_cut_off_harms_nobody(server: str, photo: bytes) -> None:
     form = pack_form(photo)
     host, port = server.removeprefix("http://").split(":")

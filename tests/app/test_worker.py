@@ -1,4 +1,4 @@
-"""gunicorn's worker under slow senders, and at its end."""
+"""gunicorn's worker with slow clients, and when it is stopped."""
 
 import signal
 import socket
@@ -65,7 +65,7 @@ def test_forty_senders_that_never_finish_keep_nobody_out_and_are_ended(
     assert ask(url, body, headers)[0] == 200
 
 
-@pytest.mark.fault("SIGTERM with 20 requests in flight", "all answered, ended within 25 s")
+@pytest.mark.fault("SIGTERM with 20 requests in flight", "all are answered, exit within 25 s")
 def test_a_server_told_to_stop_answers_what_it_has_begun(
     start_server: StartServer, served: Bundle, photo: bytes, processes: Processes
 ) -> None:
@@ -83,12 +83,12 @@ def test_a_server_told_to_stop_answers_what_it_has_begun(
         sender.start()
     begun.wait()
     time.sleep(0.3)
-    told = time.monotonic()
+    asked = time.monotonic()
     processes[url].send_signal(signal.SIGTERM)
     for sender in senders:
         sender.join()
     assert processes[url].wait(30) == 0
-    assert time.monotonic() - told < 25
+    assert time.monotonic() - asked < 25
     statuses = [status for status, _ in outcomes]
     assert len(statuses) == 20
     assert set(statuses) == {200, 503}

@@ -29,13 +29,13 @@ def uri(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    """Where bundles from S3 are to lie; not there yet."""
+    """The folder for bundles from S3, which does not exist yet."""
     return tmp_path / "cache"
 
 
 @pytest.fixture
 def damage(request: pytest.FixtureRequest) -> Damage:
-    """A function that overwrites or deletes what lies at a key, behind the store's back."""
+    """A function that overwrites or deletes the object at a key without the store."""
 
     def overwrite(uri: str, key: str, content: bytes | None) -> None:
         if uri.startswith("s3://"):

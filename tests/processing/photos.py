@@ -58,7 +58,7 @@ def encode_heic(image: Image.Image, **options: Any) -> bytes:
 
 
 def turn(image: Image.Image, orientation: int) -> tuple[Image.Image, bytes]:
-    """The picture as a camera held that way stores it, and the Exif data that say so."""
+    """The picture as a camera held that way stores it, and the Exif data that describe it."""
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     method = TURN_BACK[orientation]

@@ -42,34 +42,34 @@ data = sys.stdin.buffer.read()
 before = peak()
 try:
     image.read_square(data, size=8, crop_fraction=1.0)
-    told = None
+    message = None
 except image.ImageError as error:
-    told = error
-print(told, peak() - before, sep="|")
+    message = error
+print(message, peak() - before, sep="|")
 """
 
 
 def read_in_new_process(data: bytes, setting: str = "") -> tuple[str, int]:
     """The error's text, and the megabytes by which the process's memory grew at its peak."""
     if not Path("/proc/self/status").exists():
-        pytest.skip("only Linux tells a process's own peak memory")
+        pytest.skip("only Linux reports a process's own peak memory")
     command = [sys.executable, "-c", PEAK_MEMORY.replace("\ndata", f"\n{setting}\ndata", 1)]
     done = subprocess.run(command, input=data, cwd=REPOSITORY, capture_output=True, check=True)
-    told, megabytes = done.stdout.decode().split("|")
-    return told, int(megabytes)
+    message, megabytes = done.stdout.decode().split("|")
+    return message, int(megabytes)
 
 
 def test_small_file_of_100_megapixels_is_refused_before_it_is_decoded() -> None:
     data = encode_vast_png(10_000)
     assert len(data) < 13_000
 
-    told, megabytes = read_in_new_process(data)
-    assert told == "The image has more than 50 megapixels. Send a smaller copy."
+    message, megabytes = read_in_new_process(data)
+    assert message == "The image has more than 50 megapixels. Send a smaller copy."
     assert megabytes < 10
 
     # Without the cap, the measurement does see what decoding costs.
-    told, megabytes = read_in_new_process(data, "image.MAX_PIXELS = 10**9")
-    assert told == "None"
+    message, megabytes = read_in_new_process(data, "image.MAX_PIXELS = 10**9")
+    assert message == "None"
     assert megabytes > 100
 
 
@@ -92,9 +92,9 @@ def declare(kind: str, width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "HEIC"])
 def test_every_kind_is_refused_before_it_is_decoded(kind: str) -> None:
-    told, megabytes = read_in_new_process(declare(kind, 16_000, 16_000))
+    message, megabytes = read_in_new_process(declare(kind, 16_000, 16_000))
 
-    assert "megapixels. Send a smaller copy" in told
+    assert "megapixels. Send a smaller copy" in message
     assert megabytes < 20
 
 
@@ -172,11 +172,11 @@ def test_file_that_is_no_image_is_refused(data: bytes) -> None:
 
 
 def test_heic_with_a_damaged_item_type_does_not_end_the_process() -> None:
-    """It did with pi-heif 1.4.0; in a process of its own, since no exception would tell."""
+    """It did with pi-heif 1.4.0; in a process of its own, since no exception would show it."""
     data = encode(make_picture(), "HEIC", exif=turn(make_picture(), 1)[1])
-    told, _ = read_in_new_process(data.replace(b"\0\0Exif\0", b"\0\0Exi\xff\0", 1))
+    message, _ = read_in_new_process(data.replace(b"\0\0Exif\0", b"\0\0Exi\xff\0", 1))
 
-    assert told == "None"
+    assert message == "None"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,4 +1,4 @@
-"""An HTML page, read for what a test asks of it."""
+"""A parsed HTML page, for the questions that tests ask."""
 
 from collections import Counter
 from html.parser import HTMLParser
@@ -7,7 +7,7 @@ VOID = {"meta", "img", "br"}
 
 
 class Page(HTMLParser):
-    """What stands on a page; refuses one whose elements are not closed in their order."""
+    """The content of a page; a page whose elements are not properly nested is refused."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ def read_notebook(name: str) -> nbformat.NotebookNode:
 
 
 def execute(name: str, parameters: dict[str, Any], **variables: str) -> str:
-    """Run a notebook with own parameters, as papermill would put them in; give what it printed."""
+    """Run a notebook with parameters, inserted as papermill does, and return what it printed."""
     notebook = read_notebook(name)
     (cell,) = (one for one in notebook.cells if one.metadata.get("tags") == ["parameters"])
     for parameter, value in parameters.items():

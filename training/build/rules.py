@@ -98,7 +98,7 @@ def drop_by_metadata(
 def drop_by_content(cases: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
     """Apply the rules on pixels, and join the groups of images that show one picture.
 
-    Of such images the largest is kept, or the first by name. If their targets contradict each
+    The largest of such images is kept, or the first by name. If their targets contradict each
     other, all are dropped, since none can be trusted. Their patients or lesions become one group:
     a photo under two names shows one patient.
 

@@ -24,7 +24,7 @@ def assign_shards(
     is an extra one.
 
     Args:
-        extra_sources: those that are never scored, so that a shard cannot do with theirs alone.
+        extra_sources: those that are never scored: a shard needs images of other sources, too.
 
     Raises:
         TrainingError: there are fewer positive or negative groups to score than shards.

@@ -66,7 +66,7 @@ def check_run(run: Path, settings: TrainSettings, resume: bool) -> None:
         return
     if not resume:
         raise TrainingError(f"{run} exists. Continue it with --resume, or choose another --run.")
-    # The data folder may have moved; the hash of its table of cases tells whether it is the same.
+    # The data folder may have moved; the hash of its table of cases shows whether it is the same.
     there = read_settings(run).model_copy(update={"data": settings.data})
     if there.crop_fraction is None:  # begun before a run recorded how its squares were cut
         cut = {"crop_fraction": settings.crop_fraction, "pixel_path": settings.pixel_path}

@@ -33,12 +33,12 @@ def proxy(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for S3 as often as ever, but not as long."""
+    """Retry S3 as often as usual, but with shorter waits."""
     monkeypatch.setitem(s3_store.CONFIG, "read_timeout", 0.5)
 
 
 def files_in(cache: Path) -> list[str]:
-    """All that lies in the cache, apart from the lock."""
+    """All files in the cache, except the lock."""
     paths = [path for path in cache.rglob("*") if path.name != ".lock"]
     return sorted(path.relative_to(cache).as_posix() for path in paths)
 
@@ -148,7 +148,7 @@ def test_cached_version_that_lost_a_file_is_downloaded_again(
     assert fetch_bundle(s3_uri, cache).model_path.read_bytes() == b"model"
 
 
-@pytest.mark.fault("kill -9 during the pull", "the next pull clears up, and is whole")
+@pytest.mark.fault("kill -9 during the pull", "the next pull cleans up, and is complete")
 def test_what_a_killed_process_leaves_is_gone_after_the_next_download(
     proxy: FaultyProxy,
     s3: S3Server,
@@ -172,7 +172,7 @@ def test_what_a_killed_process_leaves_is_gone_after_the_next_download(
     assert files_in(cache)[0] == version
 
 
-@pytest.mark.fault("the disk is full during the pull", "told, and nothing left in the cache")
+@pytest.mark.fault("the disk is full during the pull", "reported, nothing left in the cache")
 def test_disk_that_is_full_is_reported_and_left_clean(
     s3_uri: str, drawn_bundle: Callable[..., Bundle], cache: Path
 ) -> None:
@@ -193,7 +193,7 @@ def test_disk_that_is_full_is_reported_and_left_clean(
 # Faults of the network.
 
 
-@pytest.mark.fault("the body is cut or stalls, once", "tried again, and whole")
+@pytest.mark.fault("the body is truncated or stalls, once", "retried, and complete")
 @pytest.mark.parametrize("fault", ["cut", "stall"])
 def test_download_survives_one_fault(
     fault: Fault,
@@ -211,7 +211,9 @@ def test_download_survives_one_fault(
     assert proxy.count("GET", MODEL) >= 2  # more, if this machine is slow to answer
 
 
-@pytest.mark.fault("the body is cut or stalls every time", "told, and nothing left in the cache")
+@pytest.mark.fault(
+    "the body is truncated or stalls every time", "reported, nothing left in the cache"
+)
 @pytest.mark.parametrize("fault", ["cut", "stall"])
 @pytest.mark.parametrize(("name", "after"), [(MODEL, 100_000), ("current.json", 50)])
 def test_body_that_always_breaks_off_is_reported(
@@ -232,7 +234,9 @@ def test_body_that_always_breaks_off_is_reported(
     assert files_in(cache) == []
 
 
-@pytest.mark.fault("a byte is flipped, or the body announced too short", "refused, nothing left")
+@pytest.mark.fault(
+    "a byte is flipped, or the announced length is too short", "refused, nothing left"
+)
 @pytest.mark.parametrize("fault", ["flip", "shorten"])
 def test_body_that_is_not_what_was_stored_is_noticed(
     fault: Fault, proxy: FaultyProxy, s3_uri: str, drawn_bundle: Callable[..., Bundle], cache: Path
@@ -245,7 +249,7 @@ def test_body_that_is_not_what_was_stored_is_noticed(
     assert files_in(cache) == []
 
 
-@pytest.mark.fault("the body is slow", "waited for, and whole")
+@pytest.mark.fault("the body is slow", "received, and complete")
 def test_slow_body_arrives(
     proxy: FaultyProxy,
     s3_uri: str,
@@ -264,7 +268,7 @@ def test_slow_body_arrives(
 
 
 @pytest.mark.fault(
-    "the pointer changes during the pull", "the one begun is finished, then the other"
+    "the pointer changes during the pull", "the first pull is finished, then the other"
 )
 def test_pointer_that_changes_during_the_download_harms_neither(
     proxy: FaultyProxy, s3_uri: str, drawn_bundle: Callable[..., Bundle], cache: Path
@@ -286,8 +290,8 @@ def test_pointer_that_changes_during_the_download_harms_neither(
 
 
 @pytest.mark.fault(
-    "the endpoint takes the connection and is silent",
-    "given up after the timeout, and told",
+    "the endpoint accepts the connection and sends nothing",
+    "a timeout, and reported",
 )
 def test_server_that_accepts_and_never_answers_is_reported(
     s3_uri: str, cache: Path, impatient: None, monkeypatch: pytest.MonkeyPatch
@@ -300,7 +304,7 @@ def test_server_that_accepts_and_never_answers_is_reported(
             fetch_bundle(s3_uri, cache)
 
 
-@pytest.mark.fault("the endpoint is dead", "told to check the endpoint")
+@pytest.mark.fault("the endpoint is dead", "the message says to check the endpoint")
 def test_server_that_is_down_is_reported(
     s3_uri: str, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -340,7 +344,7 @@ def test_bucket_name_that_cannot_be_is_refused(s3: S3Server, cache: Path) -> Non
         fetch_bundle("s3://two words/x", cache)
 
 
-@pytest.mark.fault("wrong keys", "refused, and told to check the keys")
+@pytest.mark.fault("wrong keys", "the message says to check the keys")
 @pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
 def test_wrong_keys_are_reported(
     name: str,
@@ -374,7 +378,7 @@ def test_half_of_the_keys_is_reported(
         fetch_bundle(s3_uri, cache)
 
 
-@pytest.mark.fault("keys without the right to read", "refused, and told which right")
+@pytest.mark.fault("keys without the right to read", "the message names the right")
 def test_keys_without_the_right_are_reported(
     s3: S3Server, bucket: str, s3_uri: str, drawn_bundle: Callable[..., Bundle], cache: Path
 ) -> None:

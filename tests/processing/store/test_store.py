@@ -62,7 +62,7 @@ def test_versions_are_listed_in_the_order_of_their_publishing(
 ) -> None:
     store = open_store(uri)
     first = store.publish(drawn_bundle(model=b"1").path)
-    time.sleep(1.1)  # S3 tells whole seconds
+    time.sleep(1.1)  # S3 reports whole seconds
     second = store.publish(drawn_bundle(model=b"2").path)
 
     assert store.list_versions() == [first, second]
@@ -149,16 +149,16 @@ def test_damaged_bundle_is_not_published(uri: str, drawn_bundle: Callable[..., B
 def test_publisher_is_told_that_another_was_faster(
     uri: str, damage: Damage, drawn_bundle: Callable[..., Bundle], tmp_path: Path
 ) -> None:
-    bundle, other = drawn_bundle(model=b"mine"), drawn_bundle(model=b"theirs")
+    bundle, other = drawn_bundle(model=b"mine"), drawn_bundle(model=b"other")
     (tmp_path / "elsewhere").mkdir()
     open_store(str(tmp_path / "elsewhere")).publish(other.path)
     pointer = (tmp_path / "elsewhere" / "current.json").read_bytes()
     store = open_store(uri)
 
-    with pytest.raises(StoreError, match="Someone else published .* meanwhile") as told:
+    with pytest.raises(StoreError, match="Someone else published .* meanwhile") as caught:
         store.publish(bundle.path, lambda _: damage(uri, "current.json", pointer))
 
-    assert bundle.manifest.version in str(told.value)
+    assert bundle.manifest.version in str(caught.value)
     assert store.read_pointer().version == other.manifest.version
 
 
@@ -186,7 +186,7 @@ def test_of_publishers_at_once_each_wins_or_is_told(
     paths = [drawn_bundle(model=bytes([n])).path for n in range(4)]
     start = threading.Barrier(len(paths))
     won: list[str] = []
-    told: list[str] = []
+    messages: list[str] = []
 
     def publish(path: Path) -> None:
         store = open_store(uri)
@@ -194,14 +194,14 @@ def test_of_publishers_at_once_each_wins_or_is_told(
         try:
             won.append(store.publish(path))
         except StoreError as error:
-            told.append(str(error))
+            messages.append(str(error))
 
     run_at_once([partial(publish, path) for path in paths])
 
     in_force = [entry.version for entry in open_store(uri).read_pointer().history]
     assert sorted(in_force) == sorted(won)
-    assert len(won) + len(told) == 4
-    assert all("Someone else published" in text for text in told)
+    assert len(won) + len(messages) == 4
+    assert all("Someone else published" in text for text in messages)
     assert fetch_bundle(uri, cache).manifest.version == in_force[-1]
 
 
@@ -376,7 +376,7 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def give_up_rights() -> Iterator[Callable[[], None]]:
-    """A function that gives up the rights of root, to whom no folder is closed."""
+    """A function that gives up the rights of root, who may write to any folder."""
     if os.name == "nt":
         pytest.skip("folders have no such rights on Windows")
     user = os.geteuid()

@@ -63,7 +63,7 @@ def test_a_build_killed_ten_times_ends_with_the_same_bytes(
             process.wait(rng.uniform(0, 1.5))
             shutil.rmtree(out)  # it was done before the kill came: begin again
         except subprocess.TimeoutExpired:
-            # Now the whole family, now the parent alone, whose workers then go on for a while.
+            # Now the whole family, now the parent alone, whose workers then run on for a while.
             (os.killpg if kill % 2 else os.kill)(process.pid, signal.SIGKILL)
             process.wait()
             shards = {name: sha for name, sha in hash_files(out).items() if is_shard(name)}

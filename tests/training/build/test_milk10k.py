@@ -137,9 +137,9 @@ def test_modality_and_skin_tone_go_through_the_records(tmp_path: Path) -> None:
     build_folders(listing, [], [SETTINGS], out)
     built = read_data(out).cases
     for table in (built, read_kaggle(out, MELANOMA).cases):
-        told = table.set_index("image_name").loc[listing.cases["image_name"]]
-        assert told["modality"].tolist() == listing.cases["modality"].tolist()
-        assert told["skin_tone"].tolist() == listing.cases["skin_tone"].tolist()
+        listed = table.set_index("image_name").loc[listing.cases["image_name"]]
+        assert listed["modality"].tolist() == listing.cases["modality"].tolist()
+        assert listed["skin_tone"].tolist() == listing.cases["skin_tone"].tolist()
     assert built.groupby("group")["shard"].nunique().max() == 1
 
 

@@ -67,7 +67,7 @@ def test_the_official_scorer_reads_our_csv_and_agrees(evaluated: Evaluated, repo
 
 
 def _false_positive_rate_at(table: pd.DataFrame, sensitivity: float) -> float:
-    """Of ten positives, eight are found exactly."""
+    """Exactly eight of ten positives are found."""
     found = np.sort(table.loc[table["target"] == 1, "probability"])[::-1]
     threshold = found[round(sensitivity * len(found)) - 1]
     return float((table.loc[table["target"] == 0, "probability"] >= threshold).mean())
