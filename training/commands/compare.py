@@ -1,7 +1,7 @@
 """`python -m training compare`: the same training with several losses, schedules, batch sizes."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from training.commands.options import (
     FOLDER,
     checkpoint_option,
     data_option,
+    find_setting,
     list_choices,
     make_settings,
     merge,
@@ -20,12 +21,20 @@ from training.commands.options import (
     read_given,
     recipe_options,
 )
+from training.commands.processes import run_in_own_process
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
+    from training.data.folder import Data
+    from training.evaluate.comparison import Combination
     from training.recipe import TrainSettings
 
 _log = logging.getLogger(__name__)
+
+
+def _default(option: str) -> int:
+    default: int = find_setting(option).field.default
+    return default
 
 
 @click.command()
@@ -65,7 +74,22 @@ _log = logging.getLogger(__name__)
 @click.option(
     "--price", type=click.FloatRange(0), help="Price of one hour on this machine, in any currency."
 )
-@recipe_options("loss", "schedule", "batch-size")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    multiple=True,
+    default=[_default("seed")],
+    show_default=True,
+    help="Seed of the initial weights, the image order and the augmentation; repeatable. Every "
+    "combination is trained with each, and the table has their mean and spread.",
+)
+@click.option(
+    "--scale-learning-rate",
+    is_flag=True,
+    help="Multiply --learning-rate, which then is that of a batch of "
+    f"{_default('batch-size')}, by the batch size over {_default('batch-size')}.",
+)
+@recipe_options("loss", "schedule", "batch-size", "seed")
 @precision_option
 @checkpoint_option
 @click.pass_context
@@ -81,6 +105,8 @@ def compare(
     batch_size: tuple[int, ...],
     reference: str | None,
     price: float | None,
+    seed: tuple[int, ...],
+    scale_learning_rate: bool,
     precision: str,
     checkpoint_minutes: float,
     **recipe: Any,
@@ -88,14 +114,12 @@ def compare(
     """Cross-validate every combination of losses, schedules and batch sizes, and compare them.
 
     Each combination becomes a run like those of `train`, in a folder inside --run, with the same
-    folds and the same seed. To continue an interrupted comparison, give the same command with
-    --resume; finished folds are skipped.
+    folds and the same seed; with several seeds, a run for each. To continue an interrupted
+    comparison, give the same command with --resume; finished folds are skipped.
     """
     from training.train.hardware import choose_backend
 
-    choose_backend()  # before Keras is imported
-    import keras
-
+    choose_backend()  # before the processes that train import Keras
     from training.data.folder import read_data
     from training.evaluate.comparison import (
         COMPARISON,
@@ -107,8 +131,6 @@ def compare(
     )
     from training.evaluate.comparison_report import write_comparison_page
     from training.text import align
-    from training.train.cross_validation import cross_validate
-    from training.train.run import CONFIG
 
     if data is None:
         raise click.UsageError("Give --data.")
@@ -124,32 +146,49 @@ def compare(
         raise click.UsageError(f"--reference {reference} is not one of {', '.join(names)}.")
     read = read_data(data)
     given = read_given(context, recipe)
-    settings = {
-        each.name: make_settings(read, merge(given, each.settings)) for each in combinations
-    }
+    settings, folders = _plan_runs(run, read, given, combinations, seed, scale_learning_rate)
     _check_runs(run, settings, resume)
-    metrics = None
+    writes = True
     for number, (name, each) in enumerate(settings.items(), start=1):
-        _log.info("Run %d of %d: %s", number, len(names), name)
-        keras.utils.clear_session()  # forget the models of earlier runs
-        metrics = cross_validate(
-            each,
-            read,
-            run / name,
-            only_folds=only_fold,
-            resume=(run / name / CONFIG).exists(),
-            checkpoint_minutes=checkpoint_minutes,
-            precision=precision,
+        if _is_finished(run / name, each, only_fold):
+            _log.info("Run %d of %d: %s is already finished", number, len(settings), name)
+            continue
+        _log.info("Run %d of %d: %s", number, len(settings), name)
+        writes = run_in_own_process(
+            _train, each, data, run / name, only_fold, checkpoint_minutes, precision
         )
-    if metrics is None:  # the first process writes
+    if not writes:  # the first of several processes writes
         return
-    comparison = compare_runs(run, combinations, reference, price)
+    comparison = compare_runs(run, combinations, reference, price, folders)
     page = run / Path(COMPARISON).with_suffix(".html")
     write_comparison(comparison, run / COMPARISON)
     write_comparison_page(comparison, epath.Path(page))
     click.echo(align(make_table(comparison)))
     click.echo("\n".join(describe(comparison)))
     click.echo(f"Wrote {run / COMPARISON} and {page}")
+
+
+def _plan_runs(
+    run: Path,
+    read: "Data",
+    given: Mapping[str, Any],
+    combinations: "Sequence[Combination]",
+    seeds: Sequence[int],
+    scale_learning_rate: bool,
+) -> "tuple[dict[str, TrainSettings], dict[str, list[str]]]":
+    """Return the settings of each run folder, and each combination's run folders, one per seed."""
+    seeds = list(dict.fromkeys(seeds))
+    settings = {}
+    folders: dict[str, list[str]] = {}
+    for each in combinations:
+        own = merge(given, each.settings)
+        if scale_learning_rate:
+            own = merge(own, _scale_learning_rate(own))
+        for seed in seeds:
+            folder = _name_folder(run, each.name, seed, several=len(seeds) > 1)
+            settings[folder] = make_settings(read, merge(own, {"seed": seed}))
+            folders.setdefault(each.name, []).append(folder)
+    return settings, folders
 
 
 def _check_runs(run: Path, settings: "Mapping[str, TrainSettings]", resume: bool) -> None:
@@ -164,3 +203,59 @@ def _check_runs(run: Path, settings: "Mapping[str, TrainSettings]", resume: bool
     for name, each in settings.items():
         if (run / name / CONFIG).exists():
             check_run(run / name, each, resume)
+
+
+def _scale_learning_rate(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Scale the learning rate in proportion to the batch size (Goyal et al. 2017)."""
+    rate = given["schedule"].get("learning_rate", find_setting("learning-rate").field.default)
+    return {"schedule": {"learning_rate": rate * given["batch_size"] / _default("batch-size")}}
+
+
+def _name_folder(run: Path, name: str, seed: int, several: bool) -> str:
+    """Name the run folder of a combination and a seed.
+
+    A run that is there keeps its name, so that seeds can be added to a comparison of one seed.
+    """
+    from training.train.run import CONFIG, read_settings
+
+    alone, among_several = name, f"{name}-seed{seed}"
+    for folder in (alone, among_several):
+        if (run / folder / CONFIG).exists() and read_settings(run / folder).seed == seed:
+            return folder
+    return among_several if several else alone
+
+
+def _is_finished(run: Path, settings: "TrainSettings", only_folds: Sequence[int]) -> bool:
+    from training.train.run import METRICS, OOF, fold_folder
+
+    folds = only_folds or range(settings.folds)
+    return (run / METRICS).exists() and all((fold_folder(run, k) / OOF).exists() for k in folds)
+
+
+def _train(
+    settings: "TrainSettings",
+    data: epath.Path,
+    run: Path,
+    only_folds: Sequence[int],
+    checkpoint_minutes: float,
+    precision: str,
+) -> bool:
+    """Train one run, and return whether this is the first of several processes.
+
+    In a process of its own, because TensorFlow keeps hundreds of megabytes of each model that it
+    has trained.
+    """
+    from training.data.folder import read_data
+    from training.train.cross_validation import cross_validate
+    from training.train.run import CONFIG
+
+    metrics = cross_validate(
+        settings,
+        read_data(data),
+        run,
+        only_folds=only_folds,
+        resume=(run / CONFIG).exists(),
+        checkpoint_minutes=checkpoint_minutes,
+        precision=precision,
+    )
+    return metrics is not None

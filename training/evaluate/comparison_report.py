@@ -26,7 +26,7 @@ def write_comparison_page(comparison: Comparison, out: epath.Path) -> None:
             f"Difference from {comparison.reference}": _draw(
                 comparison, [row.difference for row in comparison.rows], zero=True
             ),
-            "AUC": _draw(comparison, [row.auc for row in comparison.rows]),
+            "AUC": _draw(comparison, [row.auc for row in comparison.rows], seeds=True),
         }
         charts = {title: render_figure(figure, title) for title, figure in plots.items()}
     write_page(
@@ -46,8 +46,15 @@ def _draw(
     comparison: Comparison,
     measured: Sequence[Estimate | Difference | None],
     zero: bool = False,
+    seeds: bool = False,
 ) -> Figure:
-    """Draw a dot with its interval for each row, the first one at the top."""
+    """Draw a dot with its interval for each row, the first one at the top.
+
+    Args:
+        measured: of each row; None: it is the reference.
+        zero: draw a line at 0.
+        seeds: draw a tick for the AUC of each seed, if there are several.
+    """
     figure, axes = make_figure(height=0.5 + 0.22 * len(measured))
     for y, (row, each) in enumerate(zip(comparison.rows, measured, strict=True)):
         colour = _COLOURS.get(row.verdict, INK)
@@ -56,6 +63,8 @@ def _draw(
             continue
         axes.plot([each.low, each.high], [y, y], color=colour, linewidth=1.5)
         axes.plot(each.value, y, "o", color=colour, markersize=5)
+        if seeds and len(row.by_seed) > 1:
+            axes.plot(row.by_seed, [y] * len(row.by_seed), "|", color=INK, markersize=9)
     if zero:
         axes.axvline(0, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
     axes.set_yticks(range(len(measured)), [row.combination.name for row in comparison.rows])

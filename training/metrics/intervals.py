@@ -33,14 +33,22 @@ def auc(target: ArrayLike, score: ArrayLike, group: ArrayLike, seed: int = 0) ->
 
     Args:
         target: (N,) 0 or 1.
-        score: (N,) higher means more likely 1.
+        score: (N,) higher means more likely 1; or (N, S), of which the mean of S AUCs is computed.
         group: (N,) patient, lesion or image.
 
     Raises:
         TrainingError: all images are of one class, so the AUC is undefined.
     """
-    ranking = Ranking(target, score)
-    return bootstrap(lambda weights: {"AUC": ranking.curve(weights).auc()}, group, seed)["AUC"]
+    mean_auc = _make_mean_auc(target, score)
+    return bootstrap(lambda weights: {"AUC": mean_auc(weights)}, group, seed)["AUC"]
+
+
+def _make_mean_auc(
+    target: ArrayLike, score: ArrayLike
+) -> Callable[[NDArray[np.int64] | None], float]:
+    """Make a function of weights (N,) or None that computes the mean AUC of each column."""
+    rankings = [Ranking(target, column) for column in np.atleast_2d(np.asarray(score).T)]
+    return lambda weights: float(np.mean([each.curve(weights).auc() for each in rankings]))
 
 
 def bootstrap(
@@ -82,17 +90,17 @@ def auc_difference(
 
     Args:
         target: (N,) 0 or 1.
-        a, b: (N,) higher means more likely 1.
+        a, b: (N,) higher means more likely 1; or (N, S), of which the mean of S AUCs is taken.
         group: (N,) patient, lesion or image.
         level: confidence level of the interval, 0..1.
 
     Raises:
         TrainingError: all images are of one class, so the AUC is undefined.
     """
-    ranking_a, ranking_b = Ranking(target, a), Ranking(target, b)
+    mean_a, mean_b = _make_mean_auc(target, a), _make_mean_auc(target, b)
 
     def difference(weights: NDArray[np.int64] | None = None) -> float:
-        return ranking_a.curve(weights).auc() - ranking_b.curve(weights).auc()
+        return mean_a(weights) - mean_b(weights)
 
     resamples = max(RESAMPLES, round(RESAMPLES * 0.05 / (1 - level)))
     draws = [difference(weights) for weights in _resample_groups(group, seed, resamples)]

@@ -19,7 +19,7 @@ from training.recipe import Augmentation, Recipe, Setting, TrainSettings, list_s
 
 SETTINGS = [each for each in list_settings() if each.path[0] != "augmentation"]
 # `compare` takes several values of these, and has defaults of its own.
-COMPARED = ("loss", "schedule", "batch-size")
+COMPARED = ("loss", "schedule", "batch-size", "seed")
 NUMBERS = (-1, 0, 1e-9, 0.5, 0.999, 1, 1.5, 2, 4, 5, 31, 32, 1_000_000)
 
 

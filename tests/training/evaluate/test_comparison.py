@@ -71,10 +71,54 @@ def test_resume_skips_finished_runs_and_trains_the_others(
     assert result.exit_code == 0, result.output
     assert there.stat().st_mtime_ns == before
     assert pd.read_csv(run / "comparison.csv")["verdict"][1] == "reference"
-    # The run is the same, whatever was trained before it in the same process.
     pd.testing.assert_frame_equal(
         *(pd.read_csv(each / "focal-decay-4" / "oof.csv") for each in (run, trained[0]))
     )
+
+
+@pytest.mark.slow
+def test_a_seed_is_added_to_a_comparison(
+    trained: tuple[Path, Result], data: epath.Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(trained[0], tmp_path / "grid"))
+    # As if the second seed of one of them were trained, too.
+    again = Path(shutil.copytree(run / "bce-decay-4", run / "bce-decay-4-seed1"))
+    settings = read_settings(again).model_copy(update={"seed": 1})
+    (again / CONFIG).write_text(settings.model_dump_json())
+    losses = ["--loss", "bce", "--loss", "focal"]
+    result = compare(data, run, "--resume", *losses, "--seed", "0", "--seed", "1")
+    assert result.exit_code == 0, result.output
+    assert not (run / "bce-decay-4-seed0").exists()
+    assert read_settings(run / "focal-decay-4-seed1").seed == 1
+    assert "trained with 2 seeds (0, 1)" in result.output
+    assert pd.read_csv(run / "comparison.csv")["seeds"].tolist() == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("options", "rates"),
+    [([], [4e-4] * 2), (["--scale-learning-rate"], [1e-4, 8e-4]),
+     (["--scale-learning-rate", "--learning-rate", "1e-3"], [2.5e-4, 2e-3])],
+)  # fmt: skip
+def test_the_learning_rate_is_scaled_with_the_batch_size_on_request(
+    options: list[str],
+    rates: list[float],
+    data: epath.Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trained = []
+
+    def keep(_train: object, settings: TrainSettings, *_others: object) -> bool:
+        trained.append(settings)
+        return False  # as the second of two processes, which compares nothing
+
+    monkeypatch.setattr("training.commands.compare.run_in_own_process", keep)
+    sizes = ["--loss", "bce", "--batch-size", "8", "--batch-size", "64"]
+    command = ["compare", "--data", str(data), "--run", str(tmp_path), "--schedule", "decay"]
+    result = CliRunner().invoke(main, [*command, *sizes, *options], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert [each.batch_size for each in trained] == [8, 64]
+    assert [each.schedule.learning_rate for each in trained] == pytest.approx(rates)
 
 
 @pytest.mark.slow
@@ -174,6 +218,60 @@ def test_the_description_says_what_the_intervals_do_not_cover(runs: Path) -> Non
     sentences = describe(compare_runs(runs, COMBINATIONS, BCE))
     assert sentences[0].startswith("600 images, 120 of them positive, of 300 patients or lesions")
     assert "not the randomness of training: each run was trained once (seed 0)" in sentences[2]
+
+
+@pytest.fixture
+def seeds(runs: Path) -> dict[str, list[str]]:
+    """Each run as one of two seeds; the second seed's scores of weighted_bce are noisier."""
+    rng = np.random.default_rng(1)
+    folders = {}
+    for name in (BCE, FOCAL, WEIGHTED):
+        other = Path(shutil.copytree(runs / name, runs / f"{name}-seed1"))
+        settings = read_settings(other).model_copy(update={"seed": 1})
+        (other / CONFIG).write_text(settings.model_dump_json())
+        if name == WEIGHTED:
+            for path in other.glob(f"fold*/{OOF}"):
+                oof = pd.read_csv(path)
+                oof["logit"] += rng.normal(0, 1, len(oof))
+                oof.to_csv(path, index=False)
+        folders[name] = [name, other.name]
+    return folders
+
+
+def test_seeds_are_averaged_and_their_spread_is_shown(
+    runs: Path, seeds: dict[str, list[str]]
+) -> None:
+    comparison = compare_runs(runs, COMBINATIONS, BCE, folders=seeds)
+    first, second = (
+        compare_runs(runs, COMBINATIONS, BCE, folders={name: [seeds[name][i]] for name in seeds})
+        for i in range(2)
+    )
+    assert comparison.seeds == [0, 1]
+    for row, one, other in zip(comparison.rows, first.rows, second.rows, strict=True):
+        assert row.by_seed == [one.auc.value, other.auc.value]
+        assert row.auc.value == pytest.approx((one.auc.value + other.auc.value) / 2)
+        assert row.seconds == one.seconds + other.seconds
+    weighted = comparison.rows[-1]
+    assert weighted.by_seed[0] > weighted.by_seed[1]
+    # Two runs agree, so that the variance of the third one is shared by three.
+    assert comparison.deviation == pytest.approx(np.std(weighted.by_seed, ddof=1) / np.sqrt(3))
+    head, *rows = make_table(comparison)
+    assert head[4] == "AUC by seed"
+    low, high = sorted(weighted.by_seed)
+    assert rows[-1][4] == f"{low:.3f} to {high:.3f}"
+    assert f"{comparison.deviation:.4f}, pooled" in describe(comparison)[2]
+
+
+def test_learning_rates_that_differ_are_shown(runs: Path) -> None:
+    alike = compare_runs(runs, COMBINATIONS, BCE)
+    assert "learning rate" not in make_table(alike)[0]
+    path = runs / FOCAL / CONFIG
+    settings = read_settings(runs / FOCAL)
+    schedule = settings.schedule.model_copy(update={"learning_rate": 0.25})
+    path.write_text(settings.model_copy(update={"schedule": schedule}).model_dump_json())
+    comparison = compare_runs(runs, COMBINATIONS, BCE)
+    assert [row[4] for row in make_table(comparison)] == ["learning rate", "0.001", "0.25", "0.001"]
+    assert describe(comparison)[-1].startswith("The highest learning rate")
 
 
 def test_only_folds_that_all_runs_have_finished_are_compared(runs: Path) -> None:
