@@ -27,6 +27,7 @@ from training.train.checkpoint import (
 from training.train.hardware import Hardware
 from training.train.losses import choose_positive_weight, make_loss
 from training.train.predict import predict
+from training.train.progress import Progress
 from training.train.run import KERAS_MODEL, OOF, fold_folder
 from training.train.schedules import PerStep
 from training.train.splits import Split
@@ -202,6 +203,8 @@ def fit_phase(job: Job, model: keras.Model, state: State | None, phase: Phase) -
     if writes:
         board = job.folder / "tensorboard"
         callbacks.append(keras.callbacks.TensorBoard(board, write_graph=False))
+        if not sys.stdout.isatty():  # on a terminal, Keras draws a bar
+            callbacks.append(Progress(feeding.epochs, feeding.steps_per_epoch, step))
     batches = make_training_dataset(
         job.data,
         job.split.training,

@@ -1,6 +1,7 @@
 """Training that is killed, runs out of disk space, or has a loss that is not finite."""
 
 import json
+import logging
 import os
 import random
 import shutil
@@ -18,6 +19,7 @@ from tests.training.disks import enlarge
 from training.data.folder import Data
 from training.errors import TrainingError
 from training.recipe import Schedule, TrainSettings
+from training.train import progress
 from training.train.checkpoint import State, checkpoint_path, read_checkpoint, write_checkpoint
 from training.train.cross_validation import cross_validate
 
@@ -90,6 +92,8 @@ def test_a_training_that_is_killed_ends_with_the_weights_of_an_undisturbed_one(
     assert ours == expected
     # The checkpoint is no longer needed.
     assert not (run / "fold0" / "checkpoint.npz").exists()
+    # The log begins with our own lines, not with TensorFlow's notices.
+    assert log_of(undisturbed).read_text().startswith("Hardware: CPU")
 
 
 @pytest.mark.slow
@@ -112,8 +116,14 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_training_continues_once_there
 
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
-    train_settings: TrainSettings, read: Data, tmp_path: Path
+    train_settings: TrainSettings,
+    read: Data,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
     # The learning rate rises from 0: the first step does no harm, and the second one's is seen in
     # the third one's loss.
     steep = {"schedule": Schedule(learning_rate=1e30), "steps_per_epoch": 1, "size": 32}
@@ -122,6 +132,8 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
         cross_validate(
             train_settings.model_copy(update=steep), read, tmp_path / "run", only_folds=[0]
         )
+    # Until then the log showed how far the training was.
+    assert "Epoch 2 of 3, step 1 of 1: loss" in caplog.text
     state = read_checkpoint(checkpoint_path(tmp_path / "run" / "fold0"))
     assert state.epoch == 2
     assert all(np.isfinite(array).all() for array in state.variables)
