@@ -118,7 +118,7 @@ class Store(ABC):
         path: Path,
         progress: Progress | None = None,
         note: str = "",
-        check: Callable[[Manifest], object] | None = None,
+        check: Callable[[Manifest | None], object] | None = None,
     ) -> str:
         """Store the bundle in folder `path`, make it the current version, and return its version.
 
@@ -129,9 +129,9 @@ class Store(ABC):
             progress: called from any thread with the number of bytes just stored, of the files that
                 the manifest lists.
             note: kept with the version.
-            check: called with the manifest of the current version, if it is another one, before
-                anything is stored; it may raise. If the current version changes after that, the
-                publication fails.
+            check: called with the manifest of the current version, unless it is this one, or with
+                None in an empty store, before anything is stored; it may raise. If the current
+                version changes after that, the publication fails.
 
         Raises:
             BundleError: the bundle is incomplete.
@@ -139,8 +139,8 @@ class Store(ABC):
         """
         bundle = read_bundle(path)
         pointer, tag = self._read_pointer()
-        if check and pointer and pointer.version != bundle.manifest.version:
-            check(self.read_manifest(pointer.version))
+        if check and (pointer is None or pointer.version != bundle.manifest.version):
+            check(self.read_manifest(pointer.version) if pointer else None)
         if self._read(bundle_key(bundle.manifest.version, MANIFEST)) is None:
             self._add(bundle, progress)
         published = self._find(bundle, note)

@@ -60,7 +60,7 @@ def by_command(exported: Exported) -> Path:
 @pytest.fixture
 def published(by_command: Path, bucket: str) -> tuple[str, Path]:
     uri = f"s3://{bucket}/melanoma"
-    output = command("publish", by_command, uri)
+    output = command("publish", by_command, uri, "--force", "of drawn lesions")
     assert f"{read_bundle(by_command).manifest.version} is current" in output
     return uri, by_command
 

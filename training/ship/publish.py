@@ -11,8 +11,12 @@ from processing.bundle import SIGNATURE, Bundle, Manifest, Metric, read_bundle
 from processing.store.base import Pointer
 from processing.store.open import open_store
 from training.errors import TrainingError
+from training.text import render_estimate
 
 _TEST = "test set "
+# The first model of a store has none to be compared with. 0.75 is what a patient's identity alone
+# reaches on ISIC 2020 where folds are not kept apart by patients.
+_LOWEST_AUC = 0.75
 
 
 def publish(
@@ -21,22 +25,27 @@ def publish(
     """Check the bundle in `folder`, store it at `uri`, make it current, and return its version.
 
     Args:
-        test: name of the test set on which its AUC must not be below that of the current version;
-            None: every test set that either of them was measured on.
-        reason: why to publish it although it is worse, or not known to be as good; recorded with
-            the version. "": it must be as good.
+        test: name of the test set on which its AUC must not be below that of the current version,
+            and in an empty store have an interval above `_LOWEST_AUC`; None: every test set that
+            either of them was measured on.
+        reason: why to publish it although it is worse, or not known to be good enough; recorded
+            with the version. "": it must be good enough.
         progress: called with the number of bytes just uploaded.
 
     Raises:
-        TrainingError: the AUC is lower or unknown.
+        TrainingError: the AUC is too low or unknown.
         BundleError: the graph does not give its golden answers.
         BundleError, StoreError: as `processing.store.base.Store.publish`.
     """
     bundle = read_bundle(folder)
     check_golden(bundle)
 
-    def check(current: Manifest) -> None:
-        if not reason:
+    def check(current: Manifest | None) -> None:
+        if reason:
+            return
+        if current is None:
+            _check_good(bundle.manifest, uri, test)
+        else:
             _check_as_good(bundle.manifest, current, test)
 
     return open_store(uri).publish(folder, progress, note=reason, check=check)
@@ -55,6 +64,26 @@ def check_golden(bundle: Bundle) -> None:
         return np.array([serve(images=image[None])["probability"][0] for image in images])
 
     bundle.check_golden(answer)
+
+
+def _check_good(new: Manifest, uri: str, test: str | None) -> None:
+    aucs = _test_aucs(new)
+    remedy = "To publish it anyway, give --force with the reason."
+    if not aucs or (test and test not in aucs):
+        raise TrainingError(
+            f"{uri} is empty, and the bundle was not measured on "
+            + (f"test set {test}" if test else "a test set")
+            + ", so it is not known whether it is any good. Export the bundle with --test. "
+            + remedy
+        )
+    for name in [test] if test else aucs:
+        estimate = aucs[name].estimate
+        if estimate.low <= _LOWEST_AUC:
+            raise TrainingError(
+                f"{uri} is empty, and on test set {name} the bundle has an AUC of "
+                f"{render_estimate(estimate)}: the lower bound must be above {_LOWEST_AUC}. "
+                f"{remedy}"
+            )
 
 
 def _check_as_good(new: Manifest, current: Manifest, test: str | None) -> None:

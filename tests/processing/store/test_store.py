@@ -170,7 +170,8 @@ def test_who_publishes_after_the_check_is_not_overwritten(
     other = drawn_bundle(model=b"2")
     checked: list[str] = []
 
-    def check(current: Manifest) -> None:
+    def check(current: Manifest | None) -> None:
+        assert current is not None
         checked.append(current.version)
         open_store(uri).publish(other.path)
 

@@ -29,19 +29,21 @@ Make = Callable[..., Bundle]
 def make(bundle: Bundle, tmp_path: Path) -> Make:
     """A function that writes the exported bundle with an AUC on a test set, and another version."""
 
-    def write(name: str, auc: float | None, test: str = "drawn", images: int = 20) -> Bundle:
+    def write(
+        name: str, auc: float | None, test: str = "drawn", images: int = 20, low: float = 0.76
+    ) -> Bundle:
         card = (bundle.path / CARD).read_bytes() + name.encode()
-        metrics = () if auc is None else (measured(test, auc, images),)
+        metrics = () if auc is None else (measured(test, auc, images, min(low, auc)),)
         return repack(bundle, tmp_path / name, {CARD: card}, metrics=metrics)
 
     return write
 
 
-def measured(test: str, auc: float, images: int) -> Metric:
+def measured(test: str, auc: float, images: int, low: float) -> Metric:
     return Metric(
         name="AUC",
         dataset=f"test set {test}",
-        estimate=Estimate(value=auc, low=0, high=1),
+        estimate=Estimate(value=auc, low=low, high=1),
         interval_method="none",
         images=images,
         positives=10,
@@ -77,7 +79,7 @@ def test_models_and_rollback_show_which_version_is_current(make: Make, bucket: s
     ship(second, uri, reason="a smaller one is needed")
     listed = command("models", uri).output.splitlines()
     assert second.manifest.version[:12] in listed[1]
-    for text in ("current", "drawn 0.700 (0.000 to 1.000)", "a smaller one is needed"):
+    for text in ("current", "drawn 0.700 (0.700 to 1.000)", "a smaller one is needed"):
         assert text in listed[1]
     assert first.manifest.version[:12] in listed[2]
     assert "1 back" in listed[2]
@@ -86,6 +88,27 @@ def test_models_and_rollback_show_which_version_is_current(make: Make, bucket: s
     assert "current" in listed[1]
     assert first.manifest.version[:12] in listed[1]
     assert second.manifest.version[:12] in listed[2]  # still stored
+
+
+@pytest.mark.parametrize(
+    ("auc", "low", "test", "message"),
+    [
+        (None, 0, None, "is empty, and the bundle was not measured on a test set"),
+        (0.9, 0.8, "other", "is empty, and the bundle was not measured on test set other"),
+        (0.9, 0.75, None, r"test set drawn the bundle has an AUC of 0.900 \(0.750 .* above 0.75"),
+    ],
+)
+def test_the_first_model_of_a_store_must_be_good_or_have_a_reason(
+    make: Make, tmp_path: Path, auc: float | None, low: float, test: str | None, message: str
+) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    first = make("first", auc, low=low)
+    with pytest.raises(TrainingError, match=f"{message}.*--force"):
+        ship(first, str(store), test=test)
+    assert not list(store.iterdir())
+    ship(first, str(store), test=test, reason="a trial")
+    assert open_store(str(store)).read_pointer().note == "a trial"
 
 
 @pytest.mark.parametrize(
