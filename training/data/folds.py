@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
+from training.data.vocabulary import describe_source
 from training.errors import TrainingError
 
 # Groups of 1, 2 to 4, 5 to 19, and more images are separate strata: the number of images that a
@@ -65,6 +66,29 @@ def require_whole_groups(cases: pd.DataFrame, where: object) -> None:
             f"{where}: {torn[0]} is in {shards[torn[0]]} shards ({len(torn)} such patients or "
             "lesions), which leaks from training into validation. Build the data set again."
         )
+
+
+def describe_separation(cases: pd.DataFrame) -> str:
+    """Say in sentences what no two folds share, and which sources leave open.
+
+    Where patients are not named, nothing keeps the lesions of one of them together.
+    """
+    by_source = (cases["patient_id"] != "").groupby(cases["source"]).agg("all")
+    unknown = [describe_source(str(name)).title for name in by_source.index[~by_source]]
+    if not unknown:
+        return "No patient or lesion is in two folds."
+    alone = (cases["patient_id"] == "") & (cases["lesion_id"] == "")
+    sentences = [
+        "No lesion is in two folds"
+        + (", nor any patient who is named." if by_source.any() else "."),
+        f"Patients are not, or not always, named in {' and '.join(unknown)}, so that photos of "
+        "different lesions of one person may be in two folds.",
+    ]
+    if alone.any():
+        sentences.append(
+            f"{alone.sum():,} images name neither patient nor lesion; each counts as a lesion."
+        )
+    return " ".join(sentences)
 
 
 def shards_of_fold(fold: int, folds: int, shards: int) -> list[int]:

@@ -45,27 +45,67 @@ def measure_shortcuts(cases: pd.DataFrame, folds: int) -> list[Shortcut]:
     spread = fold.groupby(cases["target"]).nunique()
     if len(spread) < 2 or spread.min() < 2:
         raise TrainingError("positive and negative images would each have to be in two folds")
+    known = _describe(cases, cases)
+    shortcuts = []
+    for columns in _list_columns(known):
+        _log.info("Measuring what %s predict", ", ".join(columns))
+        score = _predict_out_of_fold(known[[*columns]], cases["target"], fold)
+        shortcuts.append(Shortcut(columns, auc(cases["target"], score, cases["group"])))
+    return shortcuts
+
+
+def carry_shortcuts(training: pd.DataFrame, test: pd.DataFrame) -> list[Shortcut]:
+    """Fit gradient boosting to the columns of the training cases, and measure it on a test set.
+
+    That is how a model comes to a test set. Trees that are cross-validated on it have fewer images
+    to learn from, and learn what holds on this test set alone.
+
+    Args:
+        training, test: tables of cases; the test set has both classes.
+
+    Raises:
+        TrainingError: the training cases are of one class, or nothing is known about them.
+    """
+    if training["target"].nunique() < 2:
+        raise TrainingError("all training images are of one class")
+    seen, unseen = _describe(training, training), _describe(test, training)
+    shortcuts = []
+    for columns in _list_columns(seen):
+        _log.info("Measuring what %s predict on a test set", ", ".join(columns))
+        trees = _make_trees().fit(seen[[*columns]], training["target"])
+        score = trees.predict_proba(unseen[[*columns]])[:, 1]
+        shortcuts.append(Shortcut(columns, auc(test["target"], score, test["group"])))
+    return shortcuts
+
+
+def _describe(cases: pd.DataFrame, fitted: pd.DataFrame) -> pd.DataFrame:
+    """Add the number of images, and turn words into the categories of the `fitted` cases."""
     images = cases.groupby("group")["group"].transform("size")
-    text = {column: cases[column].astype("category") for column in ("sex", "anatom_site", "source")}
-    known = cases.assign(images=images, **text)
-    shortcuts: dict[tuple[str, ...], Shortcut] = {}
-    for wanted in _SHORTCUTS:
-        columns = tuple(column for column in wanted if known[column].nunique() > 1)
-        if columns and columns not in shortcuts:  # constant columns add nothing
-            _log.info("Measuring what %s predict", ", ".join(columns))
-            score = _predict_out_of_fold(known[[*columns]], cases["target"], fold)
-            shortcuts[columns] = Shortcut(columns, auc(cases["target"], score, cases["group"]))
-    if not shortcuts:
+    words = {}
+    for column in ("sex", "anatom_site", "source"):
+        known = pd.CategoricalDtype(sorted(set(fitted[column])))
+        # A word that the fitted cases lack is missing.
+        words[column] = cases[column].where(cases[column].isin(known.categories)).astype(known)
+    return cases.assign(images=images, **words)
+
+
+def _list_columns(known: pd.DataFrame) -> list[tuple[str, ...]]:
+    """List the sets of columns to measure, without columns that are constant and add nothing."""
+    sets = [tuple(c for c in wanted if known[c].nunique() > 1) for wanted in _SHORTCUTS]
+    if not any(sets):
         raise TrainingError("nothing but the images is known")
-    return list(shortcuts.values())
+    return [columns for columns in dict.fromkeys(sets) if columns]
 
 
 def _predict_out_of_fold(features: pd.DataFrame, target: pd.Series, fold: pd.Series) -> pd.Series:
-    # Small trees: scikit-learn's defaults overfit three columns of ISIC 2020 (0.65 against 0.67).
-    trees = HistGradientBoostingClassifier(
-        learning_rate=0.05, max_leaf_nodes=8, early_stopping=False, random_state=0
-    )
     probability = cross_val_predict(
-        trees, features, target, groups=fold, cv=LeaveOneGroupOut(), method="predict_proba"
+        _make_trees(), features, target, groups=fold, cv=LeaveOneGroupOut(), method="predict_proba"
     )
     return pd.Series(probability[:, 1], features.index)
+
+
+def _make_trees() -> HistGradientBoostingClassifier:
+    # Small trees: scikit-learn's defaults overfit three columns of ISIC 2020 (0.65 against 0.67).
+    return HistGradientBoostingClassifier(
+        learning_rate=0.05, max_leaf_nodes=8, early_stopping=False, random_state=0
+    )

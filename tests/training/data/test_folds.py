@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from training.data.folds import assign_shards, shards_of_fold
+from training.data.folds import assign_shards, describe_separation, shards_of_fold
 from training.errors import TrainingError
 
 
@@ -72,3 +72,20 @@ def test_folds_share_out_all_shards() -> None:
 def test_folds_that_do_not_divide_the_shards_are_refused() -> None:
     with pytest.raises(TrainingError, match="Possible: 3, 5, 15"):
         shards_of_fold(0, 4, 15)
+
+
+def list_named(source: str, patient: str, lesion: str) -> dict[str, str]:
+    return {"source": source, "patient_id": patient, "lesion_id": lesion}
+
+
+def test_what_folds_share_is_claimed_only_where_it_is_known() -> None:
+    named = [list_named("isic2020", "P1", ""), list_named("isic2020", "P2", "L2")]
+    assert describe_separation(pd.DataFrame(named)) == "No patient or lesion is in two folds."
+    nameless = [list_named("isic2019", "", "L3"), list_named("ours", "P4", "L4")]
+    nameless += [list_named("ours", "", "")]
+    mixed = describe_separation(pd.DataFrame(named + nameless))
+    assert "No lesion is in two folds, nor any patient who is named." in mixed
+    assert "named in ISIC 2019 training set or a part of it and ours" in mixed
+    assert "1 images name neither" in mixed
+    alone = describe_separation(pd.DataFrame(nameless[:1]))
+    assert alone.startswith("No lesion is in two folds. Patients are not")

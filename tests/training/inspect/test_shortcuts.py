@@ -11,7 +11,7 @@ from training.build.sources import read_sources
 from training.data.folds import assign_shards
 from training.data.vocabulary import TARGETS
 from training.errors import TrainingError
-from training.inspect.shortcuts import measure_shortcuts
+from training.inspect.shortcuts import carry_shortcuts, measure_shortcuts
 
 
 def test_columns_that_predict_the_target_score_high_and_others_do_not() -> None:
@@ -43,6 +43,26 @@ def test_a_patient_is_not_in_training_when_it_is_scored() -> None:
     )
     (size,) = measure_shortcuts(cases, folds=4)
     assert size.auc.value < 0.8
+
+
+def test_what_training_cases_teach_is_carried_over_to_a_test_set() -> None:
+    parts = [make_cases(f"{i}", seed=i) for i in range(12)]
+    wide = [part.assign(width=640 + 100 * part["target"]) for part in parts]
+    training, test = pd.concat(wide[:8], ignore_index=True), pd.concat(wide[8:], ignore_index=True)
+    people, size = carry_shortcuts(training, test)
+    assert people.columns == ("sex", "age_approx", "anatom_site")
+    assert size.auc.value == 1
+    # Where width means the opposite, what was learned misleads; cross-validation would not notice.
+    turned = test.assign(width=740 - 100 * test["target"])
+    assert carry_shortcuts(training, turned)[1].auc.value < 0.5
+    assert measure_shortcuts(turned, folds=3)[1].auc.value == 1
+
+
+def test_a_word_that_the_training_cases_lack_counts_as_missing() -> None:
+    training = pd.concat([make_cases(f"{i}", seed=i) for i in range(8)], ignore_index=True)
+    test = make_cases("test", seed=9).assign(sex="unheard of", source="elsewhere")
+    people = carry_shortcuts(training, test)[0]
+    assert people.auc.low < 0.5 < people.auc.high
 
 
 @pytest.mark.parametrize(
