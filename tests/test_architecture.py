@@ -68,8 +68,10 @@ def test_boto3_and_the_inference_runtime_have_one_importer_each_that_serves() ->
     assert importers("boto3") == {"processing/store/s3.py"}
     assert importers("ai_edge_litert") == {
         "app/classifier.py",
+        "training/ship/memory.py",
         "training/ship/publish.py",
         "training/serving/graph.py",
+        "training/serving/published.py",
     }
 
 

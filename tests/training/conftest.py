@@ -125,8 +125,8 @@ def exported(
     """The whole run, exported by the command of the README."""
     results = []
 
-    def evaluate_and_keep(*arguments: Any) -> Evaluated:
-        results.append(evaluate_run(*arguments))
+    def evaluate_and_keep(*arguments: Any, **options: Any) -> Evaluated:
+        results.append(evaluate_run(*arguments, **options))
         return results[0]
 
     folder = tmp_path_factory.mktemp("exported")

@@ -2,10 +2,11 @@
 
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from processing.bundle import PixelPath
 from training.commands.options import DATA, FILE
 
 if TYPE_CHECKING:
@@ -72,6 +73,13 @@ _PRESETS = {"224": (224, 0.6), "384": (384, 0.5)}  # size and crop of the predec
     "--crop",
     type=click.FloatRange(0, 1, min_open=True),
     help="Side of the centre square to cut, as a fraction of the photo's shorter side.",
+)
+@click.option(
+    "--pixel-path",
+    type=click.Choice([str(path) for path in get_args(PixelPath)]),
+    default=str(max(get_args(PixelPath))),
+    callback=lambda _context, _option, value: int(value),
+    hidden=True,  # for test sets of a model that was trained by an earlier one
 )
 @click.option(
     "--apart-from",
@@ -171,6 +179,7 @@ def build(**options: Any) -> None:
         BuildSettings(
             size=size,
             crop_fraction=crop,
+            pixel_path=options["pixel_path"],
             shards=options["shards"],
             seed=options["seed"],
             target=_name_target(options),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@served_options
+@served_options(run_required=True)
 @click.option("--out", type=FOLDER, required=True, help="Bundle folder to create.")
 @click.option("--report", type=FOLDER, help="Folder in which to write the report of evaluate, too.")
 def export(
@@ -22,6 +22,8 @@ def export(
     test: tuple[epath.Path, ...],
     precision: "Precision",
     views: int,
+    folds_served: int | None,
+    average_weights: bool,
     out: Path,
     report: Path | None,
 ) -> None:
@@ -30,12 +32,18 @@ def export(
     from training.evaluate.evaluation import evaluate_run
     from training.evaluate.report import INDEX, write_evaluation
     from training.ship.export import export
+    from training.ship.memory import describe_memory
 
     refuse_existing(out)  # before an hour of work
-    evaluated = evaluate_run(run, test, precision, views)
+    evaluated = evaluate_run(
+        *(run, test, precision, views),
+        folds_served=folds_served,
+        average_weights=average_weights,
+    )
     bundle = export(evaluated, out)
     print_figures(evaluated.evaluation)
     if report:
         write_evaluation(evaluated, report)
         click.echo(f"Wrote {report / INDEX}")
     click.echo(f"{out}: version {bundle.manifest.version}")
+    click.echo(describe_memory(bundle.model_path))

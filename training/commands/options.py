@@ -203,9 +203,6 @@ def make_settings(
 
 _SERVED = [
     click.option(
-        "--run", type=EXISTING_FOLDER, required=True, help="Run folder, with all folds finished."
-    ),
-    click.option(
         "--test",
         type=DATA,
         multiple=True,
@@ -227,11 +224,31 @@ _SERVED = [
         callback=lambda _context, _option, value: int(value),
         help="Number of orientations of each photo to average.",
     ),
+    click.option(
+        "--folds-served",
+        type=click.IntRange(1),
+        help="Serve the networks of the first so many folds: less memory and time.  [default: all]",
+    ),
+    click.option(
+        "--average-weights",
+        is_flag=True,
+        help="Serve one network, whose weights are the mean of the folds'. Needs --test.",
+    ),
 ]
 
 
-def served_options(command: _Command) -> _Command:
-    """Add the options that decide how a run is served."""
-    for option in reversed(_SERVED):
-        command = option(command)
-    return command
+def served_options(*, run_required: bool) -> Callable[[_Command], _Command]:
+    """Add the options that name a run and decide how it is served."""
+    run_option = click.option(
+        "--run",
+        type=EXISTING_FOLDER,
+        required=run_required,
+        help="Run folder, with all folds finished.",
+    )
+
+    def add(command: _Command) -> _Command:
+        for option in reversed([run_option, *_SERVED]):
+            command = option(command)
+        return command
+
+    return add

@@ -1,31 +1,46 @@
-"""How good a run is as it is served: out of fold, on test sets, on pictures without a lesion."""
+"""How good a run or a bundle is as it is served.
+
+A run is measured out of fold, on test sets and on pictures without a lesion; a bundle, whose run
+need not be there, on the latter two.
+"""
 
 import io
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from etils import epath
 from PIL import Image
 
-from processing.bundle import Estimate, OperatingPoint
+from processing.bundle import Estimate, Input, OperatingPoint
 from processing.image import read_square
-from training.data.folder import Data
+from training.data.folder import Data, read_data
+from training.data.folds import describe_separation
 from training.errors import TrainingError
-from training.evaluate.figures import Judgement, judge
+from training.evaluate.figures import ASSUMED_PREVALENCE, Judgement, judge
 from training.evaluate.nonlesions import list_nonlesions
 from training.metrics.intervals import DeLong, Difference, auc, auc_difference, delong, proportion
 from training.serving.calibration import OPERATING_POINT, CalibrationCheck, compare_calibrations
 from training.serving.graph import Precision, run_litert
-from training.serving.served import Served, predict_test, read_finished_run, read_tests, serve_run
+from training.serving.published import read_published
+from training.serving.served import (
+    Served,
+    check_fit,
+    predict_test,
+    read_finished_run,
+    read_tests,
+    require_apart,
+    serve_run,
+)
 from training.strict import StrictModel
 
 _log = logging.getLogger(__name__)
 
 OUT_OF_FOLD = "out-of-fold"
+_FOLDS = 5  # of the baselines on a test set where the training data are not known
 REDUCED_TOLERANCE = 0.002  # difference in AUC that a reduced precision may cause on any test set
 
 
@@ -57,13 +72,22 @@ class AucDifference(StrictModel):
 class Evaluation(StrictModel):
     """The content of metrics.json."""
 
-    run: str
+    model: str  # name of the run, or address and version of the bundle
     backbone: str
     size: int
-    folds: int
-    precision: Precision
-    views: int
-    keras_difference: float  # largest difference in probability between Keras and float32 graph
+    # Of the folds' networks, how many are served. None, like what follows: the bundle does not say.
+    folds: int | None
+    weights_averaged: bool  # the folds' weights, in one network
+    precision: Precision | None
+    views: int | None
+    # Largest difference in probability between Keras and the float32 graph.
+    keras_difference: float | None
+    target: str  # what counts as positive
+    outlier_threshold: float | None  # distance beyond which a photo is rejected
+    separation: str  # what no two folds share, in sentences; "" for a bundle
+    leaks: str  # in a sentence, whether test sets may share images with the training data
+    assumed_prevalence: float  # share of positives that the decision curve assumes
+    calibrated_prevalence: float | None  # share among the images that calibration was fitted on
     operating_points: tuple[OperatingPoint, ...]
     operating_point: str  # name of the one that decides the label
     calibrations: tuple[CalibrationCheck, ...]
@@ -74,13 +98,21 @@ class Evaluation(StrictModel):
     against: tuple[AucDifference, ...]
 
 
-class Evaluated(NamedTuple):
-    """An evaluation and what it was computed from."""
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """An evaluation, and the images and predictions that it was computed from, by data set."""
 
     evaluation: Evaluation
+    datasets: dict[str, Data]
+    predictions: dict[str, pd.DataFrame]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated(Measured):
+    """The evaluation of a run, from which a bundle can be made."""
+
     served: Served
     tests: list[Data]
-    predictions: dict[str, pd.DataFrame]  # by data set
 
 
 def evaluate_run(
@@ -89,6 +121,9 @@ def evaluate_run(
     precision: Precision = "float32",
     views: int = 1,
     against: Path | None = None,
+    *,
+    folds_served: int | None = None,
+    average_weights: bool = False,
 ) -> Evaluated:
     """Measure a run as it is served: out of fold, on test sets, and on pictures without a lesion.
 
@@ -97,47 +132,157 @@ def evaluate_run(
         precision: of the served graph.
         views: number of orientations that the served graph averages.
         against: another run to compare with, trained on the same images.
+        folds_served, average_weights: as for `training.serving.served.serve_run`.
 
     Raises:
         TrainingError: a fold is not finished, a test set shares something with the training data,
-            or a reduced precision changes an AUC by `REDUCED_TOLERANCE` or more.
+            or a reduced precision changes an AUC by `REDUCED_TOLERANCE` or more; or weights are to
+            be averaged, and there is no test set.
     """
+    if average_weights and not tests:
+        raise TrainingError(
+            "--average-weights needs --test: the averaged network has learned from every image of "
+            "the training data, so that only others can show what it is worth."
+        )
     finished = read_finished_run(run)
     read = read_tests(tests, finished.data)
     other_run = read_finished_run(against) if against else None
     if other_run:
         read_tests(tests, other_run.data)
-    served = serve_run(finished, precision, views)
+    served = serve_run(finished, precision, views, folds_served, average_weights)
     predictions = _predict_all(served, read)
     checks = check_precision(served, read, predictions) if precision != "float32" else ()
     others = {}
     if other_run:
         _log.info("Other run: %s", against)
-        others = _predict_all(serve_run(other_run, precision, views), read)
-    cases = {OUT_OF_FOLD: finished.data.cases} | {name_test(test): test.cases for test in read}
+        others = _predict_all(
+            serve_run(other_run, precision, views, folds_served, average_weights), read
+        )
+    datasets = {OUT_OF_FOLD: finished.data} | {name_test(test): test for test in read}
     _log.info("Measuring")
-    settings = finished.settings
+    settings, built = finished.settings, finished.data.build.settings
+    scored = finished.data.cases["image_name"].isin(served.oof["image_name"])
+    fitted = {OUT_OF_FOLD: None} | {name_test(test): finished.data.cases[scored] for test in read}
     evaluation = Evaluation(
-        run=run.name,
+        model=run.name,
         backbone=settings.backbone,
         size=settings.size,
-        folds=settings.folds,
+        folds=served.folds,
+        weights_averaged=average_weights,
         precision=precision,
         views=views,
         keras_difference=served.keras_difference,
+        target=built.target,
+        outlier_threshold=served.outlier_threshold,
+        separation=describe_separation(finished.data.cases),
+        leaks=_describe_leaks(finished.data),
+        assumed_prevalence=ASSUMED_PREVALENCE,
+        calibrated_prevalence=float(served.oof["target"].mean()),
         operating_points=served.points,
         operating_point=OPERATING_POINT,
         calibrations=tuple(compare_calibrations(served.oof)),
         judgements=tuple(
-            judge(name, table, cases[name], served.points, OPERATING_POINT, settings.folds)
+            judge(
+                *(name, table, datasets[name].cases, served.points, OPERATING_POINT),
+                folds=settings.folds,
+                training=fitted[name],
+            )
             for name, table in predictions.items()
         ),
-        nonlesions=tuple(_measure_nonlesions(served)),
+        nonlesions=_measure_nonlesions(
+            served.model,
+            served.outlier_threshold,
+            Input(size=built.size, crop_fraction=built.crop_fraction, pixel_path=built.pixel_path),
+        ),
         precision_checks=checks,
         other_run=against.name if against else None,
         against=tuple(_compare(name, predictions[name], table) for name, table in others.items()),
     )
-    return Evaluated(evaluation, served, read, predictions)
+    return Evaluated(
+        evaluation=evaluation,
+        datasets=datasets,
+        predictions=predictions,
+        served=served,
+        tests=read,
+    )
+
+
+def evaluate_bundle(
+    uri: str, tests: Sequence[epath.Path], data: epath.Path | None = None
+) -> Measured:
+    """Measure a published bundle as it is served: on test sets, and on pictures without a lesion.
+
+    Args:
+        uri: folder of a bundle or a store, or s3://BUCKET/PREFIX.
+        tests: data folders, cut as the bundle cuts photos. They choose nothing.
+        data: the data that it was trained on. Without them, nothing tells whether a test set shares
+            images with them, and baselines are fitted on the test set itself.
+
+    Raises:
+        TrainingError: a test set is cut otherwise, has another target, or shares something with
+            `data`; `data` are not what it was trained on; or the graph lacks an output.
+        StoreError, BundleError: as `processing.store.open.fetch_bundle`.
+    """
+    bundle = read_published(uri)
+    manifest = bundle.manifest
+    trained_on = bundle.read_training(data) if data else None
+    read = [read_data(test) for test in tests]
+    for test in read:
+        check_fit(test, manifest.input, manifest.label.name, "the bundle")
+        if trained_on:
+            require_apart(test, trained_on)
+    predictions = {}
+    for test in read:
+        _log.info("Test set %s", test.folder)
+        threshold = bundle.outlier_threshold
+        predictions[name_test(test)] = predict_test(bundle.model, threshold, test)
+    datasets = {name_test(test): test for test in read}
+    _log.info("Measuring")
+    evaluation = Evaluation(
+        model=f"{uri}, version {manifest.version[:12]}",
+        backbone=manifest.backbone,
+        size=manifest.input.size,
+        folds=manifest.training.get("folds_averaged"),
+        weights_averaged=manifest.training.get("weights_averaged", False),
+        precision=manifest.training.get("precision"),
+        views=manifest.training.get("views_averaged"),
+        keras_difference=None,
+        target=manifest.label.name,
+        outlier_threshold=bundle.outlier_threshold,
+        separation="",
+        leaks=_describe_leaks(trained_on),
+        assumed_prevalence=ASSUMED_PREVALENCE,
+        calibrated_prevalence=bundle.calibrated_prevalence,
+        operating_points=manifest.operating_points,
+        operating_point=manifest.operating_point,
+        calibrations=(),
+        judgements=tuple(
+            judge(
+                *(name, table, datasets[name].cases),
+                *(manifest.operating_points, manifest.operating_point),
+                folds=_FOLDS,
+                training=trained_on.scored if trained_on else None,
+            )
+            for name, table in predictions.items()
+        ),
+        nonlesions=_measure_nonlesions(bundle.model, bundle.outlier_threshold, manifest.input),
+        precision_checks=(),
+        other_run=None,
+        against=(),
+    )
+    return Measured(evaluation=evaluation, datasets=datasets, predictions=predictions)
+
+
+def _describe_leaks(trained_on: Data | None) -> str:
+    if trained_on:
+        return (
+            "No test set shares a patient, lesion, name or picture with the training data, as far "
+            "as they are known."
+        )
+    return (
+        "Whether a test set shares images with the training data was not checked: a bundle does "
+        "not hold them. Give them with --data."
+    )
 
 
 def _predict_all(served: Served, tests: Sequence[Data]) -> dict[str, pd.DataFrame]:
@@ -145,7 +290,7 @@ def _predict_all(served: Served, tests: Sequence[Data]) -> dict[str, pd.DataFram
     predictions = {OUT_OF_FOLD: served.oof}
     for test in tests:
         _log.info("Test set %s", test.folder)
-        predictions[name_test(test)] = predict_test(served, test)
+        predictions[name_test(test)] = predict_test(served.model, served.outlier_threshold, test)
     return predictions
 
 
@@ -166,7 +311,7 @@ def check_precision(
     for test in tests:
         name = name_test(test)
         _log.info("%s in float32", name)
-        exact = predict_test(served, test, served.float32)
+        exact = predict_test(served.float32, served.outlier_threshold, test)
         areas = [
             auc(table["target"], table["logit"], table["group"]).value
             for table in (exact, predictions[name])
@@ -198,32 +343,27 @@ def _compare(name: str, ours: pd.DataFrame, other: pd.DataFrame) -> AucDifferenc
     )
 
 
-def _measure_nonlesions(served: Served) -> list[NonlesionCheck]:
+def _measure_nonlesions(
+    model: bytes, outlier_threshold: float | None, cut: Input
+) -> tuple[NonlesionCheck, ...]:
+    if outlier_threshold is None:
+        return ()
     pictures = list_nonlesions()
-    settings = served.run.data.build.settings
-    squares = (
-        read_square(
-            _encode(picture.image),
-            size=settings.size,
-            crop_fraction=settings.crop_fraction,
-            pixel_path=settings.pixel_path,
-        ).pixels
-        for picture in pictures
-    )
-    outputs = run_litert(served.model, squares, len(pictures))
-    refused = outputs["distance"] > served.outlier_threshold
+    squares = (read_square(_encode(picture.image), **dict(cut)).pixels for picture in pictures)
+    outputs = run_litert(model, squares, len(pictures))
+    refused = outputs["distance"] > outlier_threshold
     origins = np.array([picture.origin for picture in pictures])
     kinds = np.array([picture.kind for picture in pictures])
     rows = [("all", np.full(len(kinds), True))]
     rows += [(kind, kinds == kind) for kind in dict.fromkeys(kinds)]
-    return [
+    return tuple(
         NonlesionCheck(
             kind=str(kind),
             pictures=int(of_kind.sum()),
             refused=proportion(refused[of_kind], origins[of_kind]),
         )
         for kind, of_kind in rows
-    ]
+    )
 
 
 def _encode(image: Image.Image) -> bytes:

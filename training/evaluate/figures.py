@@ -1,6 +1,7 @@
 """How well predictions separate positives from others: all figures of a report, with intervals."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -9,19 +10,23 @@ from scipy.special import expit
 
 from processing.bundle import Estimate, OperatingPoint
 from training.errors import TrainingError
-from training.inspect.shortcuts import Shortcut, measure_shortcuts
+from training.inspect.shortcuts import Shortcut, carry_shortcuts, measure_shortcuts
 from training.metrics.intervals import auc, bootstrap, proportion, sensitivity, specificity
 from training.metrics.ranking import Ranking
+from training.serving.calibration import HELD_OUT, name_threshold
 from training.strict import StrictModel
 
 _LEVELS = (0.80, 0.90, 0.95)  # sensitivity at each specificity, and the other way round
 # Share of positives among examined lesions: low in the whole population, higher among those that a
 # doctor refers. Data sets have a prevalence of their own, at which predictive values mean little.
 _PREVALENCES = (0.01, 0.05, 0.20)
+# The share that the decision curve assumes: about that of skin lesions which a doctor examines.
+ASSUMED_PREVALENCE = 0.05
 _BINS = 10  # of the calibration error, with equal numbers of images
 _ECE = "calibration error"
 _AGE_BANDS = {"under 30": 0, "30 to 49": 30, "50 to 69": 50, "70 and over": 70}  # from years
 _SIDES = {"under 500 px": 0, "500 to 999 px": 500, "1000 px and over": 1000}
+UNKNOWN = "not known"  # subgroup of the images that lack a value
 _FEWEST = 5  # images of a class that a figure of a subgroup needs
 
 
@@ -55,6 +60,16 @@ class Subgroup(StrictModel):
     refused: Estimate | None  # share rejected as not a lesion
 
 
+class LesionFigures(StrictModel):
+    """Figures with the mean probability of a lesion's images in the place of each image's."""
+
+    lesions: int
+    positives: int
+    auc: Estimate
+    sensitivity: Estimate  # at the threshold in use
+    specificity: Estimate
+
+
 class Judgement(StrictModel):
     """All figures on one data set."""
 
@@ -65,9 +80,13 @@ class Judgement(StrictModel):
     figures: dict[str, Estimate]
     at_thresholds: tuple[AtThreshold, ...]
     predictive_values: tuple[PredictiveValues, ...]
-    refused: Estimate | None  # share rejected as not a lesion
+    refused: Estimate | None  # share rejected as not a lesion; all figures include these images
+    by_lesion: LesionFigures | None  # None: no lesion has several images
     subgroups: tuple[Subgroup, ...]
     baselines: tuple[Shortcut, ...]
+    # On what the baselines were fitted: on the cases that the model was trained on, or on the other
+    # folds of this data set.
+    baselines_fitted_on: Literal["the training data", "this data set"]
     no_baselines: str  # the reason why there are none; "" if there are some
 
 
@@ -78,16 +97,20 @@ def judge(
     points: Sequence[OperatingPoint],
     operating_point: str,
     folds: int,
+    training: pd.DataFrame | None = None,
 ) -> Judgement:
     """Measure everything on one data set.
 
     Args:
         predictions: columns image_name, target, group, logit, probability, and outlier, which is
-            missing where it was not measured.
+            missing where it was not measured. Out of fold also what
+            `training.serving.calibration.cross_fit` adds: thresholds and calibration are then those
+            of the other folds.
         cases: the table of cases, with a row for each of the images.
         points: operating points, chosen on other images or out of fold.
         operating_point: name of the one that decides the label.
-        folds: number of folds to measure the baselines with.
+        folds: number of folds to measure the baselines with, where `training` is None.
+        training: cases to fit the baselines on, none of which is judged.
 
     Raises:
         TrainingError: one class is missing.
@@ -102,9 +125,17 @@ def judge(
             "Evaluate on a data set with both classes."
         )
     probability = table["probability"].to_numpy()
-    threshold = next(point.threshold for point in points if point.name == operating_point)
+    thresholds = {
+        point.name: table.get(name_threshold(point.name), pd.Series(point.threshold, table.index))
+        for point in points
+    }
+    called = {name: probability >= each.to_numpy() for name, each in thresholds.items()}
+    table["threshold"], table["called"] = thresholds[operating_point], called[operating_point]
     try:
-        baselines, no_baselines = tuple(measure_shortcuts(table, folds)), ""
+        if training is None:
+            baselines, no_baselines = tuple(measure_shortcuts(table, folds)), ""
+        else:
+            baselines, no_baselines = tuple(carry_shortcuts(training, table)), ""
     except TrainingError as error:
         baselines, no_baselines = (), str(error)
     return Judgement(
@@ -117,15 +148,17 @@ def judge(
             AtThreshold(
                 operating_point=point.name,
                 threshold=point.threshold,
-                sensitivity=sensitivity(target, probability >= point.threshold, group),
-                specificity=specificity(target, probability >= point.threshold, group),
+                sensitivity=sensitivity(target, called[point.name], group),
+                specificity=specificity(target, called[point.name], group),
             )
             for point in points
         ),
-        predictive_values=_measure_predictive_values(table, threshold),
+        predictive_values=_measure_predictive_values(table),
         refused=_measure_refusals(table),
-        subgroups=tuple(_measure_subgroups(table, threshold)),
+        by_lesion=_measure_lesions(table),
+        subgroups=tuple(_measure_subgroups(table)),
         baselines=baselines,
+        baselines_fitted_on="this data set" if training is None else "the training data",
         no_baselines=no_baselines,
     )
 
@@ -134,6 +167,8 @@ def _measure_figures(table: pd.DataFrame) -> dict[str, Estimate]:
     target, probability = table["target"].to_numpy(), table["probability"].to_numpy()
     ranking = Ranking(target, probability)
     uncalibrated = expit(table["logit"].to_numpy())
+    # For the ranks one calibration for all folds; for the values one that the fold did not choose.
+    probability = choose_calibrated(table)
     errors = {
         f"{_ECE} before": (_bins_of(uncalibrated), uncalibrated - target),
         f"{_ECE} after": (_bins_of(probability), probability - target),
@@ -160,6 +195,16 @@ def _measure_figures(table: pd.DataFrame) -> dict[str, Estimate]:
     return {name: _reflect(each) if name in errors else each for name, each in figures.items()}
 
 
+def choose_calibrated(predictions: pd.DataFrame) -> NDArray[np.float64]:
+    """Return the probabilities (N,) by a calibration that was not fitted on the image's own fold.
+
+    Args:
+        predictions: as `judge` takes them.
+    """
+    column = HELD_OUT if HELD_OUT in predictions else "probability"
+    return predictions[column].to_numpy(np.float64)
+
+
 def _bins_of(probability: NDArray[np.floating]) -> NDArray[np.int64]:
     ranks = np.argsort(np.argsort(probability, kind="stable"))
     return ranks * _BINS // len(ranks)
@@ -179,11 +224,8 @@ def _reflect(estimate: Estimate) -> Estimate:
     )
 
 
-def _measure_predictive_values(
-    table: pd.DataFrame, threshold: float
-) -> tuple[PredictiveValues, ...]:
-    positive = table["target"].to_numpy() == 1
-    called = table["probability"].to_numpy() >= threshold
+def _measure_predictive_values(table: pd.DataFrame) -> tuple[PredictiveValues, ...]:
+    positive, called = table["target"].to_numpy() == 1, table["called"].to_numpy()
 
     def measure(weights: NDArray[np.int64]) -> dict[str, float]:
         if not (weights[positive].sum() and weights[~positive].sum()):
@@ -215,31 +257,51 @@ def _measure_refusals(table: pd.DataFrame) -> Estimate | None:
     return proportion(measured["outlier"].to_numpy(bool), measured["group"].to_numpy())
 
 
-def _measure_subgroups(table: pd.DataFrame, threshold: float) -> list[Subgroup]:
+def _measure_lesions(table: pd.DataFrame) -> LesionFigures | None:
+    lesion = table["lesion_id"].where(table["lesion_id"] != "", table["image_name"])
+    if not lesion.duplicated().any():
+        return None
+    # All images of a lesion are in one fold, and so have one threshold.
+    columns = {"target": "max", "probability": "mean", "threshold": "first", "group": "first"}
+    lesions = table.groupby(lesion, sort=False).agg(columns)
+    target, group = lesions["target"], lesions["group"]
+    called = lesions["probability"] >= lesions["threshold"]
+    return LesionFigures(
+        lesions=len(lesions),
+        positives=int(target.sum()),
+        auc=auc(target, lesions["probability"], group),
+        sensitivity=sensitivity(target, called, group),
+        specificity=specificity(target, called, group),
+    )
+
+
+def _measure_subgroups(table: pd.DataFrame) -> list[Subgroup]:
     side = table[["width", "height"]].min(axis=1)
     grouped = {
-        "sex": table["sex"].replace("", "not known"),
+        "diagnosis": table["diagnosis"].replace("", UNKNOWN),
+        "modality": table["modality"].replace("", UNKNOWN),
+        "skin tone, 0 very dark to 5 very light": table["skin_tone"].replace("", UNKNOWN),
+        "sex": table["sex"].replace("", UNKNOWN),
         "age": _band(table["age_approx"], _AGE_BANDS),
-        "site": table["anatom_site"].replace("", "not known"),
+        "site": table["anatom_site"].replace("", UNKNOWN),
         "source": table["source"],
         "smaller side of the image": _band(side, _SIDES),
     }
     subgroups = []
     for by, names in grouped.items():
         for name, rows in table.groupby(names, observed=True):
-            subgroups.append(_measure_subgroup(by, str(name), rows, threshold))
+            subgroups.append(_measure_subgroup(by, str(name), rows))
     return subgroups
 
 
 def _band(values: pd.Series, bands: dict[str, int]) -> pd.Series:
     named = pd.cut(values, [*bands.values(), np.inf], right=False, labels=list(bands))
-    return named.cat.add_categories("not known").fillna("not known")
+    return named.cat.add_categories(UNKNOWN).fillna(UNKNOWN)
 
 
-def _measure_subgroup(by: str, name: str, rows: pd.DataFrame, threshold: float) -> Subgroup:
-    target, group = rows["target"], rows["group"]
+def _measure_subgroup(by: str, name: str, rows: pd.DataFrame) -> Subgroup:
+    target, group, called = rows["target"], rows["group"], rows["called"]
     positives = int(target.sum())
-    called = rows["probability"] >= threshold
     many, others = positives >= _FEWEST, len(rows) - positives >= _FEWEST
     return Subgroup(
         by=by,

@@ -10,12 +10,13 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.special import expit, logit
 from sklearn.metrics import precision_recall_curve
 
 from training.data.folder import Data
 from training.data.vocabulary import TARGETS
-from training.evaluate.evaluation import OUT_OF_FOLD, Evaluated, name_test
+from training.evaluate.evaluation import OUT_OF_FOLD, Evaluation, Measured
+from training.evaluate.figures import choose_calibrated
 from training.files import write_whole
 from training.inspect.sheets import encode_cases
 from training.metrics.intervals import INTERVAL_METHOD, PROPORTION_METHOD
@@ -38,34 +39,33 @@ _RELIABILITY_BINS = 10
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9")
 
 
-def write_evaluation(evaluated: Evaluated, out: Path) -> None:
+def write_evaluation(measured: Measured, out: Path) -> None:
     """Write the folder `out`: index.html, metrics.json, and two CSV files for each test set.
 
     `<test>.csv` has the probabilities and `<test>-truth.csv` the labels, each in the columns image,
     MEL and NOT that `isic-challenge-scoring classification TRUTH PREDICTION` reads.
     """
-    evaluation, served = evaluated.evaluation, evaluated.served
+    evaluation = measured.evaluation
     out.mkdir(parents=True, exist_ok=True)
-    for test in evaluated.tests:
-        table = evaluated.predictions[name_test(test)]
+    for name, test in measured.datasets.items():
+        if name == OUT_OF_FOLD:
+            continue
         for suffix, column in (("", "probability"), ("-truth", "target")):
-            text = _tabulate_for_scorer(table, column)
+            text = _tabulate_for_scorer(measured.predictions[name], column)
             write_whole(out / f"{test.folder.name}{suffix}.csv", text)
     write_whole(out / EVALUATION, evaluation.model_dump_json(indent=2) + "\n")
     with rc_context(STYLE):
-        charts = _draw_charts(evaluated)
-    datasets = {OUT_OF_FOLD: served.run.data} | {name_test(test): test for test in evaluated.tests}
+        charts = _draw_charts(measured)
     write_page(
         "evaluation.html",
         epath.Path(out / INDEX),
         evaluation=evaluation,
-        plural=TARGETS[served.run.data.build.settings.target].plural,
+        plural=TARGETS[evaluation.target].plural,
         charts=charts,
         mistakes={
-            name: _list_mistakes(evaluated.predictions[name], data)
-            for name, data in datasets.items()
+            name: _list_mistakes(measured.predictions[name], data)
+            for name, data in measured.datasets.items()
         },
-        outlier_threshold=served.outlier_threshold,
         interval_method=INTERVAL_METHOD,
         proportion_method=PROPORTION_METHOD,
         estimate=render_estimate,
@@ -87,8 +87,8 @@ def _list_mistakes(table: pd.DataFrame, data: Data) -> pd.DataFrame:
     return encode_cases(data, cases)
 
 
-def _draw_charts(evaluated: Evaluated) -> list[Chart]:
-    predictions, evaluation = evaluated.predictions, evaluated.evaluation
+def _draw_charts(measured: Measured) -> list[Chart]:
+    predictions, evaluation = measured.predictions, measured.evaluation
     threshold = next(
         p.threshold for p in evaluation.operating_points if p.name == evaluation.operating_point
     )
@@ -115,8 +115,11 @@ def _draw_charts(evaluated: Evaluated) -> list[Chart]:
         (
             "Decision curve",
             "Net benefit per image (Vickers & Elkin 2006): positives found, minus false alarms "
-            "weighted by the odds of the threshold. Grey: everybody is referred.",
-            _draw_decisions(predictions),
+            "weighted by the odds of the threshold, where "
+            f"{evaluation.assumed_prevalence:.0%} are positive. "
+            + _describe_shift(evaluation)
+            + "Grey: everybody is referred.",
+            _draw_decisions(predictions, evaluation),
         ),
     ]
     charts = [Chart(title, note, render_figure(figure, title)) for title, note, figure in drawn]
@@ -157,7 +160,7 @@ def _draw_precision(axes: Axes, table: pd.DataFrame, colour: str, name: str) -> 
 def _draw_reliability(axes: Axes, table: pd.DataFrame, colour: str, name: str) -> None:
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.5)
     before = expit(table["logit"].to_numpy())
-    for probability, style in ((table["probability"].to_numpy(), "o-"), (before, ".:")):
+    for probability, style in ((choose_calibrated(table), "o-"), (before, ".:")):
         x, y = _bin(probability, table["target"].to_numpy())
         label = name if style == "o-" else None
         axes.plot(x, y, style, color=colour, markersize=4, label=label)
@@ -171,20 +174,64 @@ def _bin(
     return [float(probability[p].mean()) for p in parts], [float(target[p].mean()) for p in parts]
 
 
-def _draw_decisions(predictions: dict[str, pd.DataFrame]) -> Figure:
+def _describe_shift(evaluation: Evaluation) -> str:
+    if evaluation.calibrated_prevalence is None:
+        return "Probabilities are as calibrated, to a share of positives that is not known. "
+    return (
+        "Probabilities are shifted to that share from the "
+        f"{evaluation.calibrated_prevalence:.0%} that they are calibrated to. "
+    )
+
+
+def net_benefit(
+    target: NDArray[np.integer],
+    probability: NDArray[np.floating],
+    thresholds: NDArray[np.floating],
+    prevalence: float,
+) -> NDArray[np.float64]:
+    """Compute the net benefit per image at each threshold, as if `prevalence` were positive.
+
+    prevalence * sensitivity - odds * (1 - prevalence) * (1 - specificity), with the odds of the
+    threshold (Vickers & Elkin 2006, and for another prevalence their equation with its weights).
+
+    Args:
+        target: (N,) 0 or 1, both of them.
+        probability: (N,), at that prevalence.
+        thresholds: (T,), 0..1.
+    """
+    positive = target == 1
+    called = probability[:, None] >= thresholds
+    odds = thresholds / (1 - thresholds)
+    found, alarmed = called[positive].mean(axis=0), called[~positive].mean(axis=0)
+    benefit: NDArray[np.float64] = prevalence * found - odds * (1 - prevalence) * alarmed
+    return benefit
+
+
+def shift_prevalence(
+    probability: NDArray[np.floating], there: float, here: float
+) -> NDArray[np.float64]:
+    """Turn probabilities (N,) that hold where a share `there` is positive into those for `here`.
+
+    By Bayes' rule the odds change as those of the shares do (Saerens et al. 2002).
+    """
+    shifted: NDArray[np.float64] = expit(logit(probability) + logit(here) - logit(there))
+    return shifted
+
+
+def _draw_decisions(predictions: dict[str, pd.DataFrame], evaluation: Evaluation) -> Figure:
     figure, axes = make_figure(len(predictions) + 1)
     thresholds = np.linspace(0.005, 0.5, 100)
-    odds = thresholds / (1 - thresholds)
+    prevalence, odds = evaluation.assumed_prevalence, thresholds / (1 - thresholds)
+    axes.plot(thresholds, prevalence - odds * (1 - prevalence), color="#888888", linewidth=0.8)
     highest = 0.0
     for colour, (name, table) in zip(_COLOURS * 5, predictions.items(), strict=False):
-        positive = table["target"].to_numpy() == 1
-        called = table["probability"].to_numpy()[:, None] >= thresholds
-        benefit = called[positive].sum(0) / len(table) - odds * called[~positive].sum(0) / len(
-            table
-        )
+        probability = choose_calibrated(table)
+        if evaluation.calibrated_prevalence is not None:
+            probability = shift_prevalence(
+                probability, evaluation.calibrated_prevalence, prevalence
+            )
+        benefit = net_benefit(table["target"].to_numpy(), probability, thresholds, prevalence)
         axes.plot(thresholds, benefit, color=colour, label=name)
-        everybody = positive.mean() - odds * (1 - positive.mean())
-        axes.plot(thresholds, everybody, color="#888888", linewidth=0.8)
         highest = max(highest, float(benefit.max()))
     axes.axhline(0, color=INK, linewidth=0.5)
     axes.set(xlim=(0, 0.5), ylim=(-0.1 * highest, 1.1 * highest))

@@ -1,4 +1,8 @@
-"""Calibration and thresholds, both chosen on out-of-fold predictions only."""
+"""Calibration and thresholds, both chosen on out-of-fold predictions only.
+
+What is fitted on all folds is served. What is reported of it is cross-fitted: measured on each fold
+with the calibration and the thresholds that the other folds choose (Chernozhukov et al. 2018).
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +23,8 @@ _SENSITIVITIES = (0.95, 0.90)
 # The operating point that decides the label. For a lay person's first look, a missed melanoma costs
 # more than a visit to a doctor.
 OPERATING_POINT = "sensitivity 0.95"
+# Column of out-of-fold predictions: the probability by the calibration of the other folds.
+HELD_OUT = "probability_held_out"
 
 
 def fit_calibration(oof: pd.DataFrame, data: str) -> Calibration:
@@ -71,12 +77,9 @@ def compare_calibrations(oof: pd.DataFrame) -> list[CalibrationCheck]:
     Args:
         oof: columns logit, target, fold; two folds or more.
     """
-    logit, target, fold = (oof[name].to_numpy() for name in ("logit", "target", "fold"))
-    made = {"none": expit(logit), **{way: np.empty(len(oof)) for way in _WAYS}}
-    for each in np.unique(fold):
-        here, others = fold == each, fold != each
-        for way, fit in _WAYS.items():
-            made[way][here] = fit(logit[others], target[others])(logit[here])
+    target = oof["target"].to_numpy()
+    made = {"none": expit(oof["logit"].to_numpy())}
+    made |= {way: _calibrate_held_out(oof, fit) for way, fit in _WAYS.items()}
     return [
         CalibrationCheck(way, log_loss(target, probability), brier_score_loss(target, probability))
         for way, probability in made.items()
@@ -84,6 +87,18 @@ def compare_calibrations(oof: pd.DataFrame) -> list[CalibrationCheck]:
 
 
 _Fit = Callable[[NDArray[np.floating]], NDArray[np.floating]]
+
+
+def _calibrate_held_out(
+    oof: pd.DataFrame, fit: Callable[[NDArray[np.floating], NDArray[np.integer]], _Fit]
+) -> NDArray[np.float64]:
+    """Calibrate the logits (N,) of each fold by what is fitted on the others."""
+    logit, target, fold = (oof[name].to_numpy() for name in ("logit", "target", "fold"))
+    probability = np.empty(len(oof))
+    for each in np.unique(fold):
+        here, others = fold == each, fold != each
+        probability[here] = fit(logit[others], target[others])(logit[here])
+    return probability
 
 
 def _fit_temperature(logit: NDArray[np.floating], target: NDArray[np.integer]) -> _Fit:
@@ -105,29 +120,60 @@ def _fit_isotonic(logit: NDArray[np.floating], target: NDArray[np.integer]) -> _
 _WAYS = {"temperature": _fit_temperature, "Platt": _fit_platt, "isotonic": _fit_isotonic}
 
 
+def cross_fit(oof: pd.DataFrame) -> pd.DataFrame:
+    """Add what the other folds alone choose for each image, so that figures are out of sample.
+
+    Args:
+        oof: columns logit, target, probability, fold; two folds or more, each with both classes.
+
+    Returns:
+        `oof` with `HELD_OUT`, and for each operating point the column `name_threshold` of its name.
+    """
+    added = {HELD_OUT: _calibrate_held_out(oof, _fit_platt)}
+    fold = oof["fold"].to_numpy()
+    for each in np.unique(fold):
+        for name, threshold in _choose_thresholds(oof[fold != each]).items():
+            added.setdefault(name_threshold(name), np.empty(len(oof)))[fold == each] = threshold
+    return oof.assign(**added)
+
+
+def name_threshold(operating_point: str) -> str:
+    """Name the column of `cross_fit` with the thresholds of an operating point."""
+    return f"threshold for {operating_point}"
+
+
 def choose_operating_points(oof: pd.DataFrame, data: str) -> tuple[OperatingPoint, ...]:
     """Choose thresholds: one for each of `_SENSITIVITIES`, and one with the largest Youden index.
 
+    Each is chosen on all folds; its sensitivity and specificity are measured on each fold at the
+    threshold that the others choose, since at its own a fold would do too well.
+
     Args:
-        oof: columns target, probability, group.
+        oof: as `cross_fit` returns it, with the column group.
         data: description of the predictions, for the manifest.
     """
+    target, probability = oof["target"].to_numpy(), oof["probability"].to_numpy()
+    thresholds = _choose_thresholds(oof)
+    called = {name: probability >= oof[name_threshold(name)].to_numpy() for name in thresholds}
+    return tuple(
+        OperatingPoint(
+            name=name,
+            threshold=threshold,
+            sensitivity=sensitivity(target, called[name], oof["group"]),
+            specificity=specificity(target, called[name], oof["group"]),
+            measured_on=data,
+        )
+        for name, threshold in thresholds.items()
+    )
+
+
+def _choose_thresholds(oof: pd.DataFrame) -> dict[str, float]:
     target, probability = oof["target"].to_numpy(), oof["probability"].to_numpy()
     thresholds = {
         f"sensitivity {level:.2f}": _threshold_of_sensitivity(target, probability, level)
         for level in _SENSITIVITIES
     }
-    thresholds["balanced"] = _threshold_of_youden(target, probability)
-    return tuple(
-        OperatingPoint(
-            name=name,
-            threshold=threshold,
-            sensitivity=sensitivity(target, probability >= threshold, oof["group"]),
-            specificity=specificity(target, probability >= threshold, oof["group"]),
-            measured_on=data,
-        )
-        for name, threshold in thresholds.items()
-    )
+    return thresholds | {"balanced": _threshold_of_youden(target, probability)}
 
 
 def _threshold_of_sensitivity(

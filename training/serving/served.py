@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -11,16 +11,28 @@ import pandas as pd
 from etils import epath
 from numpy.typing import NDArray
 
-from processing.bundle import Calibration, OperatingPoint
+from processing.bundle import Calibration, Input, OperatingPoint
+from processing.image import LATEST_PATH
 from training.data.batches import check_first_records, choose_records, decode_records
-from training.data.folder import Data, read_data
+from training.data.folder import BuildSettings, Data, read_data
 from training.data.vocabulary import TARGETS
 from training.errors import TrainingError
 from training.inspect.leaks import compare_test_set
 from training.recipe import TrainSettings
-from training.serving.calibration import calibrate, choose_operating_points, fit_calibration
+from training.serving.calibration import (
+    calibrate,
+    choose_operating_points,
+    cross_fit,
+    fit_calibration,
+)
 from training.serving.graph import Precision, ServingGraph, run_litert
-from training.serving.outliers import choose_fitted, choose_threshold, fit_normal, measure_distance
+from training.serving.outliers import (
+    Normal,
+    choose_fitted,
+    choose_threshold,
+    fit_normal,
+    measure_distance,
+)
 from training.train.predict import read_names, tabulate
 from training.train.run import KERAS_MODEL, OOF, fold_folder, read_settings
 from training.train.splits import split_folds
@@ -45,10 +57,13 @@ class Served(NamedTuple):
     run: FinishedRun
     precision: Precision
     views: int
+    folds: int  # whose networks are served
+    weights_averaged: bool  # in one network
     model: bytes  # LiteRT graph
     float32: bytes  # the same graph in float32
     keras_difference: float  # largest difference in probability between Keras and `float32`
-    oof: pd.DataFrame  # `predict_cases`, fold, probability, distance and outlier, out of fold
+    # Out of fold: `predict_cases`, fold, probability, distance, outlier, and what `cross_fit` adds.
+    oof: pd.DataFrame
     oof_name: str
     calibration: Calibration
     points: tuple[OperatingPoint, ...]
@@ -91,41 +106,74 @@ def read_finished_run(folder: Path) -> FinishedRun:
     return FinishedRun(folder, settings, data)
 
 
-def serve_run(run: FinishedRun, precision: Precision, views: int) -> Served:
+def serve_run(
+    run: FinishedRun,
+    precision: Precision,
+    views: int,
+    folds_served: int | None = None,
+    average_weights: bool = False,
+) -> Served:
     """Average a run's folds in one graph, and choose calibration and thresholds out of fold.
 
     The out-of-fold predictions are computed again by graphs of one fold each, with the precision
     and the views of the final graph.
 
+    Args:
+        folds_served: serve the networks of the first so many folds; None: of all.
+        average_weights: serve one network, whose weights are the mean of theirs (as of several
+            trainings from one start: Wortsman et al. 2022, arXiv:2203.05482). Calibration and
+            thresholds are still those of the folds' networks: no image is left on which others
+            could be chosen.
+
     Raises:
-        TrainingError: the converted graph does not answer as Keras does.
+        TrainingError: there are fewer folds, or the converted graph does not answer as Keras does.
     """
     settings, data = run.settings, run.data
+    count = settings.folds if folds_served is None else folds_served
+    if not 1 <= count <= settings.folds:
+        raise TrainingError(
+            f"--folds-served {count}: {run.folder} has {settings.folds} folds. Give 1 to "
+            f"{settings.folds}."
+        )
     models, parts, normal = [], [], None
-    for fold, split in split_folds(settings, data).items():
+    splits = split_folds(settings, data)
+    for fold, split in splits.items():
         _log.info("Fold %d of %d, as it is served", fold, settings.folds)
         models.append(keras.models.load_model(fold_folder(run.folder, fold) / KERAS_MODEL))
         seen = split.training.sample(frac=1, random_state=0)
         graph = ServingGraph(models[-1:], views)
         model = _convert(graph, precision, data, seen)
         if normal is None:  # the features of one network are enough to recognise a lesion
-            _, outputs = predict_cases(model, data, choose_fitted(seen))
-            normal = fit_normal(outputs["embedding"])
+            normal = _fit_normal(model, data, seen)
         part, outputs = predict_cases(model, data, split.scored)
         distance = measure_distance(outputs["embedding"], normal) if fold == 0 else np.nan
         parts.append(part.assign(fold=fold, distance=distance))
     assert normal is not None
     oof = pd.concat(parts, ignore_index=True)
+    models = models[:count]
+    if average_weights:
+        _log.info("The folds' weights in one network")
+        files = [fold_folder(run.folder, fold) / KERAS_MODEL for fold in range(count)]
+        models = [average_networks(files)]
+        seen = splits[0].training.sample(frac=1, random_state=0)
+        model = _convert(ServingGraph(models, views), precision, data, seen)
+        # Its features are not those of the first fold. The network has seen the images of the first
+        # fold, but the fit of the distance has not.
+        normal = _fit_normal(model, data, seen)
+        part, outputs = predict_cases(model, data, splits[0].scored)
+        part["distance"] = measure_distance(outputs["embedding"], normal)
+        oof["distance"] = oof["image_name"].map(part.set_index("image_name")["distance"])
     name = (
         f"out-of-fold predictions, {settings.folds} folds: {len(oof)} images, "
         f"{oof['target'].sum()} {TARGETS[data.build.settings.target].plural}"
     )
     calibration = fit_calibration(oof, name)
     oof["probability"] = calibrate(oof["logit"].to_numpy(), calibration)
+    oof = cross_fit(oof)
     points = choose_operating_points(oof, name)
     threshold = choose_threshold(oof["distance"].dropna().to_numpy())
     oof["outlier"] = (oof["distance"] > threshold).where(oof["distance"].notna())
-    _log.info("All folds in one graph")
+    _log.info("%d of %d folds in one graph", count, settings.folds)
     graph = ServingGraph(models, views, calibration.slope, calibration.intercept, normal)
     some = data.cases.sample(frac=1, random_state=0)
     exact = graph.convert("float32")
@@ -135,6 +183,8 @@ def serve_run(run: FinishedRun, precision: Precision, views: int) -> Served:
         run=run,
         precision=precision,
         views=views,
+        folds=count,
+        weights_averaged=average_weights,
         model=exact if precision == "float32" else _convert(graph, precision, data, some),
         float32=exact,
         keras_difference=difference,
@@ -144,6 +194,28 @@ def serve_run(run: FinishedRun, precision: Precision, views: int) -> Served:
         points=points,
         outlier_threshold=threshold,
     )
+
+
+def average_networks(files: Sequence[Path]) -> keras.Model:
+    """Make one network whose weights, statistics included, are the mean of those in `files`."""
+    models = [keras.models.load_model(file) for file in files]
+    weights = zip(*(model.get_weights() for model in models), strict=True)
+    # Not in a clone, whose input normalisation keeps cached constants that no weights replace.
+    models[0].set_weights([_mean_of(each) for each in weights])
+    return models[0]
+
+
+def _mean_of(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    # The states of random generators, which serving does not use, have no mean.
+    if not np.issubdtype(arrays[0].dtype, np.floating):
+        return arrays[0]
+    return np.mean(arrays, axis=0, dtype=np.float64).astype(arrays[0].dtype)
+
+
+def _fit_normal(model: bytes, data: Data, seen: pd.DataFrame) -> Normal:
+    """Fit the distance to images in `seen`, by a graph of one network."""
+    _, outputs = predict_cases(model, data, choose_fitted(seen))
+    return fit_normal(outputs["embedding"])
 
 
 def read_tests(tests: Sequence[epath.Path], data: Data) -> list[Data]:
@@ -158,13 +230,19 @@ def read_tests(tests: Sequence[epath.Path], data: Data) -> list[Data]:
     return read
 
 
-def predict_test(served: Served, test: Data, model: bytes | None = None) -> pd.DataFrame:
-    """Predict a test set: the columns of `predict_cases`, and probability and outlier."""
-    table, outputs = predict_cases(model or served.model, test, test.cases)
-    return table.assign(
-        probability=outputs["probability"].astype(np.float64),
-        outlier=outputs["distance"] > served.outlier_threshold,
-    )
+def predict_test(model: bytes, outlier_threshold: float | None, test: Data) -> pd.DataFrame:
+    """Predict a test set with a converted graph.
+
+    Args:
+        outlier_threshold: distance beyond which a photo is rejected; None: none is.
+
+    Returns:
+        The columns of `predict_cases`, and probability and outlier, which is NaN where photos are
+        not rejected.
+    """
+    table, outputs = predict_cases(model, test, test.cases)
+    outlier = np.nan if outlier_threshold is None else outputs["distance"] > outlier_threshold
+    return table.assign(probability=outputs["probability"].astype(np.float64), outlier=outlier)
 
 
 def predict_cases(
@@ -196,26 +274,51 @@ def _convert(graph: ServingGraph, precision: Precision, data: Data, cases: pd.Da
 
 
 def _check_test(test: Data, data: Data) -> None:
-    size, wanted = test.build.settings.size, data.build.settings.size
-    if size != wanted:
+    built = data.build.settings
+    check_fit(test, built, built.target, "the training data")
+    require_apart(test, data)
+
+
+def check_fit(test: Data, cut: BuildSettings | Input, target: str, whose: str) -> None:
+    """Check that a test set is cut as a model's photos are, and counts the same as positive.
+
+    Args:
+        cut, target: what the model takes and counts.
+        whose: who says so, for the error: "the training data" or "the bundle".
+
+    Raises:
+        TrainingError: it is not, or its first record cannot be read.
+    """
+    built = test.build.settings
+    remedy = f"Build it again with --size {cut.size} --crop {cut.crop_fraction:g}"
+    if cut.pixel_path != LATEST_PATH:
+        remedy += f" --pixel-path {cut.pixel_path}"
+    if built.size != cut.size:
         raise TrainingError(
-            f"--test {test.folder} holds images of {size} px, but the model takes {wanted}. "
-            f"Build it again with --size {wanted}."
+            f"--test {test.folder} holds images of {built.size} px, but the model takes "
+            f"{cut.size}. {remedy}."
         )
     for name in ("crop_fraction", "pixel_path"):
-        found, expected = (getattr(each.build.settings, name) for each in (test, data))
+        found, expected = getattr(built, name), getattr(cut, name)
         if found != expected:
             raise TrainingError(
-                f"--test {test.folder} holds squares of {name} {found}, but the training data of "
-                f"{expected}, and photos are cut for the model as its training data were. Build "
-                "the test set again as the training data."
+                f"--test {test.folder} holds squares of {name} {found}, but {whose} of {expected}, "
+                f"and the model is judged on squares cut as those it is served. {remedy}."
             )
-    if test.build.settings.target != data.build.settings.target:
+    if built.target != target:
         raise TrainingError(
-            f"--test {test.folder} counts {test.build.settings.target} as positive, but the "
-            f"training data {data.build.settings.target}. Build it again with the same --target."
+            f"--test {test.folder} counts {built.target} as positive, but {whose} {target}. Build "
+            "it again with the same --target."
         )
-    check_first_records(test.shards(), size)
+    check_first_records(test.shards(), built.size)
+
+
+def require_apart(test: Data, data: Data) -> None:
+    """Check that a test set shares no patient, lesion, name or picture with the training data.
+
+    Raises:
+        TrainingError: it does.
+    """
     for check in compare_test_set(data.cases, test.cases, ""):
         if len(check.found):
             raise TrainingError(

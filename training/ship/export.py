@@ -130,11 +130,13 @@ def _list_metrics(judgement: Judgement, operating_point: str) -> list[Metric]:
 def _describe_training(served: Served) -> dict[str, Any]:
     return {
         "settings": _describe_settings(served.run.settings),
-        "folds_averaged": served.run.settings.folds,
+        "folds_averaged": served.folds,
+        "weights_averaged": served.weights_averaged,
         "views_averaged": served.views,
         "precision": served.precision,
         "data": served.run.data.build.model_dump(
-            mode="json", include={"settings", "sources", "images", "positives", "groups"}
+            mode="json",
+            include={"cases_sha256", "settings", "sources", "images", "positives", "groups"},
         ),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,

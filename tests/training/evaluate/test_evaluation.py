@@ -16,6 +16,8 @@ from tests.training.html_page import Page
 from training.errors import TrainingError
 from training.evaluate.evaluation import OUT_OF_FOLD, Evaluated, check_precision, evaluate_run
 from training.evaluate.figures import judge
+from training.evaluate.report import net_benefit, shift_prevalence
+from training.serving.calibration import HELD_OUT, name_threshold
 
 # The scorer was written for pandas 2, where DataFrame.map was called applymap. Its reader of
 # archives, which no test needs, would have to be compiled.
@@ -152,6 +154,71 @@ def test_each_image_is_in_one_age_band_and_the_youngest_come_first(evaluated: Ev
     ]
     (whole,) = [each for each in judgement.subgroups if each.by == "source"]
     assert whole.auc == judgement.figures["AUC"]
+
+
+def test_modality_skin_tone_and_diagnosis_are_subgroups(evaluated: Evaluated) -> None:
+    served, table = evaluated.served, evaluated.predictions["test set drawn"]
+    tones = np.resize(["5", "0"], len(table))
+    cases = evaluated.tests[0].cases.assign(modality="", skin_tone=tones)
+    judgement = judge("drawn", table, cases, served.points, "balanced", 2)
+    found = {(each.by.split(",")[0], each.name): each for each in judgement.subgroups}
+    assert found["modality", "not known"].images == len(table)
+    assert found["skin tone", "0"].images == found["skin tone", "5"].images == len(table) // 2
+    nevi = found["diagnosis", "nevus"]
+    assert (nevi.images, nevi.positives, nevi.auc) == (10, 0, None)
+    assert nevi.specificity is not None
+
+
+def test_a_lesion_has_the_mean_probability_of_its_images(evaluated: Evaluated) -> None:
+    served, table = evaluated.served, evaluated.predictions["test set drawn"]
+    cases = evaluated.tests[0].cases.set_index("image_name").loc[table["image_name"]].reset_index()
+    alone = cases.assign(lesion_id="")
+    assert judge("drawn", table, alone, served.points, "balanced", 2).by_lesion is None
+    ordered = np.argsort(table["target"], kind="stable")
+    pairs = np.empty(len(table), np.int64)
+    pairs[ordered] = np.arange(len(table)) // 2
+    cases = cases.assign(lesion_id=[f"L{pair}" for pair in pairs])
+    lesions = judge("drawn", table, cases, served.points, "balanced", 2).by_lesion
+    assert lesions is not None
+    assert (lesions.lesions, lesions.positives) == (10, 5)
+    means = table.groupby(pairs)[["probability", "target"]].mean()
+    expected = roc_auc_score(means["target"], means["probability"])
+    assert lesions.auc.value == pytest.approx(expected)
+    threshold = next(p.threshold for p in served.points if p.name == "balanced")
+    found = (means["probability"] >= threshold)[means["target"] == 1].mean()
+    assert lesions.sensitivity.value == pytest.approx(found)
+
+
+def test_figures_of_thresholds_out_of_fold_are_those_of_the_other_folds(
+    evaluated: Evaluated,
+) -> None:
+    oof, judgement = evaluated.predictions[OUT_OF_FOLD], evaluated.evaluation.judgements[0]
+    for at, point in zip(judgement.at_thresholds, evaluated.served.points, strict=True):
+        called = oof["probability"] >= oof[name_threshold(point.name)]
+        assert at.sensitivity.value == pytest.approx(called[oof["target"] == 1].mean())
+        assert (at.sensitivity, at.specificity) == (point.sensitivity, point.specificity)
+    brier = brier_score_loss(oof["target"], oof[HELD_OUT])
+    assert judgement.figures["Brier score"].value == pytest.approx(brier)
+    (platt,) = [each for each in evaluated.evaluation.calibrations if each.way == "Platt"]
+    assert platt.brier == pytest.approx(brier)
+
+
+def test_baselines_of_a_test_set_are_fitted_on_the_training_data(evaluated: Evaluated) -> None:
+    oof, test = evaluated.evaluation.judgements
+    assert oof.baselines_fitted_on == "this data set"
+    assert test.baselines_fitted_on == "the training data"
+
+
+def test_net_benefit_holds_for_the_prevalence_that_is_stated() -> None:
+    # Ten in a hundred are positive.
+    target = np.repeat([1, 1, 0, 0], [6, 4, 9, 81])
+    probability = np.repeat([0.5, 0.1, 0.5, 0.1], [6, 4, 9, 81])
+    (benefit,) = net_benefit(target, probability, np.array([0.2]), 0.1)
+    assert benefit == pytest.approx((6 - 9 * 0.2 / 0.8) / 100)
+    (benefit,) = net_benefit(target, probability, np.array([0.2]), 0.05)
+    assert benefit == pytest.approx(0.05 * 0.6 - 0.95 * 0.1 * 0.25)
+    shifted = shift_prevalence(np.array([0.1, 0.5]), 0.1, 0.05)
+    assert shifted == pytest.approx([0.05, 0.05 / 0.1 / (0.05 / 0.1 + 0.95 / 0.9)])
 
 
 def test_a_test_set_of_one_class_is_named(evaluated: Evaluated) -> None:

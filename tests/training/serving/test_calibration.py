@@ -7,10 +7,13 @@ from sklearn.metrics import log_loss
 
 from training.errors import TrainingError
 from training.serving.calibration import (
+    HELD_OUT,
     calibrate,
     choose_operating_points,
     compare_calibrations,
+    cross_fit,
     fit_calibration,
+    name_threshold,
 )
 
 RNG = np.random.default_rng(0)
@@ -19,9 +22,9 @@ TARGET = (RNG.random(20_000) < expit(LOGIT)).astype(int)
 
 
 def table_of(probability: NDArray[np.floating]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {"target": TARGET, "probability": probability, "group": np.arange(len(TARGET))}
-    )
+    columns = {"target": TARGET, "probability": probability, "logit": LOGIT}
+    numbers = np.arange(len(TARGET))
+    return cross_fit(pd.DataFrame({**columns, "group": numbers, "fold": numbers % 4}))
 
 
 def test_calibration_undoes_a_shift_and_a_stretch() -> None:
@@ -39,7 +42,8 @@ def test_operating_points_reach_their_sensitivity_and_no_higher_threshold_does()
     probability = expit(LOGIT)
     for point in choose_operating_points(table_of(probability), "drawn numbers")[:2]:
         level = float(point.name.split()[-1])
-        assert point.sensitivity.value >= level
+        assert (probability[TARGET == 1] >= point.threshold).mean() >= level
+        assert point.sensitivity.value == pytest.approx(level, abs=0.01)
         one_fewer = np.sort(probability[(TARGET == 1) & (probability > point.threshold)])[0]
         assert (probability[TARGET == 1] > one_fewer).mean() < level
 
@@ -58,3 +62,18 @@ def test_a_shift_needs_more_than_a_temperature() -> None:
     assert checks["isotonic"].log_loss == pytest.approx(best.log_loss, rel=0.02)
     assert checks["none"].log_loss > checks["temperature"].log_loss > 1.1 * best.log_loss
     assert checks["temperature"].brier > best.brier
+
+
+def test_what_is_reported_of_a_fold_was_chosen_on_the_others() -> None:
+    oof = table_of(expit(LOGIT))
+    changed = oof.copy()
+    changed.loc[changed["fold"] == 0, ["logit", "probability"]] = [
+        9.0,
+        0.99,
+    ]  # learns nothing there
+    changed = cross_fit(changed)
+    columns = [HELD_OUT, name_threshold("sensitivity 0.95"), name_threshold("balanced")]
+    first = oof["fold"] == 0
+    np.testing.assert_array_equal(changed.loc[first, columns[1:]], oof.loc[first, columns[1:]])
+    assert changed.loc[first, HELD_OUT].nunique() == 1
+    assert (changed.loc[~first, columns[1]] != oof.loc[~first, columns[1]]).all()

@@ -1,14 +1,23 @@
 from pathlib import Path
 from typing import Any
 
+import keras
+import numpy as np
 import pytest
 from etils import epath
 
 from tests.training.archives import SETTINGS, build_isic2019, write_isic2019
+from tests.training.conftest import Exported
 from training.data.folder import Data
 from training.errors import TrainingError
+from training.evaluate.evaluation import evaluate_run
 from training.recipe import TrainSettings
-from training.serving.served import read_finished_run, read_tests
+from training.serving.served import (
+    average_networks,
+    read_finished_run,
+    read_tests,
+    serve_run,
+)
 from training.train.run import open_run
 
 
@@ -58,3 +67,38 @@ def test_a_run_whose_data_are_cut_otherwise_now_is_refused(
     open_run(tmp_path / "run", train_settings.model_copy(update=changes))
     with pytest.raises(TrainingError, match=complaint):
         read_finished_run(tmp_path / "run")
+
+
+def test_the_averaged_network_has_the_mean_of_weights_and_statistics(whole_run: Path) -> None:
+    files = [whole_run / f"fold{k}" / "model.keras" for k in (0, 1)]
+    models = [keras.models.load_model(file) for file in files]
+    averaged = average_networks(files)
+    assert [layer.name for layer in averaged.layers] == [layer.name for layer in models[0].layers]
+    differ = 0
+    for mean, one, other in zip(averaged.weights, *(m.weights for m in models), strict=True):
+        assert mean.path == one.path
+        np.testing.assert_allclose(
+            mean, (np.array(one) + np.array(other)) / 2, rtol=1e-5, atol=1e-7
+        )
+        differ += "moving_variance" in mean.path and not np.allclose(mean, one)
+    assert differ
+
+
+@pytest.mark.slow
+def test_fewer_folds_make_a_smaller_graph(whole_run: Path, exported: Exported) -> None:
+    both, finished = exported.evaluated.served, read_finished_run(whole_run)
+    # The mean of one network is that network, so that all but the size must come out the same.
+    one = serve_run(finished, "float32", 1, folds_served=1, average_weights=True)
+    assert (both.folds, both.weights_averaged) == (2, False)
+    assert (one.folds, one.weights_averaged) == (1, True)
+    assert len(one.model) < 0.6 * len(both.model)
+    assert one.points == both.points  # chosen on the networks of all folds
+    assert one.outlier_threshold == pytest.approx(both.outlier_threshold, rel=1e-3)
+    assert (one.oof["outlier"] == both.oof["outlier"])[both.oof["fold"] == 0].all()
+
+
+def test_folds_and_averages_that_cannot_be_served_are_refused(whole_run: Path) -> None:
+    with pytest.raises(TrainingError, match="--folds-served 3: .* has 2 folds"):
+        serve_run(read_finished_run(whole_run), "float32", 1, folds_served=3)
+    with pytest.raises(TrainingError, match="--average-weights needs --test"):
+        evaluate_run(whole_run, [], average_weights=True)
