@@ -15,6 +15,7 @@ from app.classifier import Classifier
 from app.service import open_bundle
 from config.settings import SettingsError, read_settings
 from processing.bundle import BundleError
+from processing.cells import guard_cell
 from processing.files import replacing
 from processing.image import SUFFIXES, ImageError
 from processing.store.base import StoreError
@@ -77,7 +78,7 @@ def classify(
                     writer.writerow(_classify_file(name, path, classifier, stability))
                 except (ImageError, OSError) as error:
                     unreadable += 1
-                    writer.writerow((name, "", "", "false", str(error)))
+                    writer.writerow((guard_cell(name), "", "", "false", str(error)))
     if skipped:
         click.echo(f"{skipped} files were skipped: by their suffix they are not photos.", err=True)
     if unreadable:
@@ -110,7 +111,13 @@ def _classify_file(name: str, path: Path, classifier: Classifier, stability: boo
     answer = answer_photo(path.read_bytes(), classifier, stability=stability)
     probability = "" if answer.probability is None else f"{answer.probability:.7f}"
     reasons = "; ".join(answer.reasons)
-    row = [name, probability, answer.label or "", _format_bool(answer.assessable), reasons]
+    row = [
+        guard_cell(name),
+        probability,
+        answer.label or "",
+        _format_bool(answer.assessable),
+        reasons,
+    ]
     if stability:
         if answer.stability is None:
             return [*row, "", "", ""]

@@ -72,6 +72,14 @@ def test_files_are_named_as_they_were_given(classify: Classify, folder: Path) ->
     ]
 
 
+def test_a_name_that_a_spreadsheet_would_run_is_guarded(classify: Classify, folder: Path) -> None:
+    (folder / "a.JPG").rename(folder / "=cmd().jpg")
+    (folder / "b.jpg").write_bytes(b"no photo")
+    (folder / "b.jpg").rename(folder / "@b.jpg")
+    rows = read(classify(folder).stdout)
+    assert [row["image"] for row in rows] == ["'=cmd().jpg", "'@b.jpg", "below/c.jpeg"]
+
+
 def test_the_table_is_written_to_a_file(classify: Classify, folder: Path, tmp_path: Path) -> None:
     table = tmp_path / "out.csv"
     result = classify(folder, "--csv", table)
