@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 _PIECE_IMAGES = 64  # a few seconds of work, which each process loses when it is killed
 _INDEX_TEXT = ("image_name", "fault", "sha256", "phash")
 _CASES_COLUMNS = [
-    *(column for column in COLUMNS if column not in ("listed", "present")),
+    *(column for column in COLUMNS if column not in ("listed", "present", "instead")),
     *("width", "height", "phash", "red_minus_blue", "shard"),
 ]
 
@@ -301,7 +301,7 @@ def _factorize(patient_ids: pd.Series) -> list[int]:
 
 def _hash_listing(cases: pd.DataFrame, dropped: pd.DataFrame) -> str:
     """Return the SHA-256 of what is to be built, without paths, since archives are moved."""
-    table = cases.drop(columns=["path", "listed"]).assign(rule=dropped["rule"])
+    table = cases.drop(columns=["path", "listed", "instead"]).assign(rule=dropped["rule"])
     return _hash(table.to_csv(index=False))
 
 

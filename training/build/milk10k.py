@@ -52,8 +52,8 @@ def read_milk10k(folder: epath.Path, target: Target) -> Listing:
     unknown = [column for column in truth if column not in ("lesion_id", *_DIAGNOSES)]
     if unknown:
         raise TrainingError(
-            f"{truth_path}, line 1: class {', '.join(map(str, unknown))} is not known. Known: "
-            f"{', '.join(_DIAGNOSES)}."
+            f"{truth_path}, line 1: class {', '.join(map(str, unknown))} is not known. Correct its "
+            f"name, or remove the column and its lesions. Known: {', '.join(_DIAGNOSES)}."
         )
     facts = read_table(
         facts_path,

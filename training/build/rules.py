@@ -12,6 +12,7 @@ from etils import epath
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from processing.image import SUFFIXES
 from training.data.cases import read_cells, strip_name
 from training.data.fingerprints import find_pairs
 from training.errors import TrainingError
@@ -57,6 +58,11 @@ def read_duplicates(paths: Iterable[epath.Path]) -> list[tuple[str, str]]:
     return pairs
 
 
+def name_other_kind(path: str) -> str:
+    """Say that the file which lies in an image's place is of no kind that is read."""
+    return f"{path} lies there, which is none of {', '.join(SUFFIXES)}"
+
+
 def drop_by_metadata(
     cases: pd.DataFrame,
     duplicates: Sequence[tuple[str, str]],
@@ -75,8 +81,11 @@ def drop_by_metadata(
         The dropped images: image_name, path, source, target, rule, detail, with the index of
         `cases`.
     """
-    absent = cases.loc[~cases["present"], "listed"]
-    dropped: _Reasons = {row: _Reason(ABSENT, listed) for row, listed in absent.items()}
+    absent = cases[~cases["present"]]
+    detail = absent["listed"].where(
+        absent["instead"] == "", absent["listed"] + ": " + absent["instead"].map(name_other_kind)
+    )
+    dropped: _Reasons = {row: _Reason(ABSENT, text) for row, text in detail.items()}
     kept = cases.drop(index=list(dropped))
     there = set(kept["image_name"])
     twins = {second: first for first, second in duplicates if first in there}

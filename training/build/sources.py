@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 from etils import epath
@@ -10,6 +11,7 @@ from etils import epath
 from processing.image import SUFFIXES
 from training.build.isic import read_isic2019, read_isic2020
 from training.build.milk10k import read_milk10k
+from training.build.rules import name_other_kind
 from training.data.cases import COLUMNS, Listing, make_cases, read_table, require
 from training.data.kaggle import read_kaggle
 from training.data.vocabulary import Target
@@ -21,7 +23,13 @@ _CSV_COLUMNS = [
 ]  # fmt: skip
 # Folders, and the extension of a kind of image that is read.
 _NOT_THE_NAME = re.compile(rf"^.*/|({'|'.join(map(re.escape, SUFFIXES))})$", re.IGNORECASE)
-_Paths = Mapping[str, str]  # of a folder's images, by name with and without extension
+
+
+class _Files(NamedTuple):
+    """The paths of a folder's files, by name with and without extension."""
+
+    images: Mapping[str, str]
+    others: Mapping[str, str]  # of no kind that is read
 
 
 def read_sources(
@@ -56,9 +64,9 @@ def read_sources(
     tables = [listing.cases for listing in listings]
     warnings = [warning for listing in listings for warning in listing.warnings]
     if with_images:
-        images = _list_folders(tables)
-        tables = [_find_images(table, images) for table in tables]
-        warnings += _warn_of_images(tables, images)
+        files = _list_folders(tables)
+        tables = [_find_images(table, files) for table in tables]
+        warnings += _warn_of_images(tables, files)
     for folder in kaggle:
         listing = read_kaggle(folder, target)
         tables.append(listing.cases)
@@ -133,34 +141,46 @@ def _require_unique(cases: pd.DataFrame) -> None:
     )
 
 
-def _list_folders(tables: Sequence[pd.DataFrame]) -> dict[str, _Paths]:
-    """List the images of every folder that a case names."""
+def _list_folders(tables: Sequence[pd.DataFrame]) -> dict[str, _Files]:
+    """List the files of every folder that a case names."""
     folders = {os.path.split(path)[0] for table in tables for path in table["path"]}
-    return {folder: _list_images(folder) for folder in sorted(folders)}
+    return {folder: _list_files(folder) for folder in sorted(folders)}
 
 
-def _list_images(folder: str) -> _Paths:
-    """List a folder's images by name, with and without extension; none if it does not exist."""
+def _list_files(folder: str) -> _Files:
+    """List a folder's files; none if it does not exist."""
     try:
         files = sorted((file.name, str(file)) for file in epath.Path(folder).iterdir())
     except (FileNotFoundError, NotADirectoryError):
-        return {}
+        return _Files({}, {})
     except OSError as error:
         raise TrainingError(f"{folder} cannot be listed: {error.strerror}.") from error
-    paths = {name: path for name, path in files if name.lower().endswith(SUFFIXES)}
+    images = {name: path for name, path in files if name.lower().endswith(SUFFIXES)}
+    return _Files(_by_name(images), _by_name({k: v for k, v in files if k not in images}))
+
+
+def _by_name(paths: dict[str, str]) -> dict[str, str]:
+    """Add the names without extension, each for the first of its files."""
     stems = {name.rpartition(".")[0]: path for name, path in reversed(paths.items())}
-    return stems | paths
+    return {**stems, **paths}
 
 
-def _find_images(table: pd.DataFrame, images: Mapping[str, _Paths]) -> pd.DataFrame:
-    """Set `present`, and `path` to the real name of each file that exists."""
+def _find_images(table: pd.DataFrame, files: Mapping[str, _Files]) -> pd.DataFrame:
+    """Set `present`, `path` to the real name of each file that exists, and `instead`."""
     listed = list(zip(table["path"], table["source"], strict=True))
-    found = [_find_image(path, source, images) for path, source in listed]
-    paths = [path or expected for path, (expected, _) in zip(found, listed, strict=True)]
-    return table.assign(path=paths, present=[path is not None for path in found])
+    found = [_find_image(path, source, files) for path, source in listed]
+    paths = [image or expected for (image, _), (expected, _) in zip(found, listed, strict=True)]
+    return table.assign(
+        path=paths,
+        present=[image is not None for image, _ in found],
+        instead=[other or "" for _, other in found],
+    )
 
 
-def _find_image(path: str, source: str, images: Mapping[str, _Paths]) -> str | None:
+def _find_image(
+    path: str, source: str, files: Mapping[str, _Files]
+) -> tuple[str | None, str | None]:
+    """Return the path of an image, else that of a file of another kind in its place."""
     folder, name = os.path.split(path)
     names = [name]
     if source in ("isic2019", "isic2020", "milk10k"):
@@ -168,18 +188,23 @@ def _find_image(path: str, source: str, images: Mapping[str, _Paths]) -> str | N
         # the challenge added to some names.
         stem = name.removesuffix(".jpg")
         names += [stem, stem.removesuffix("_downsampled")]
-    return next((images[folder][one] for one in names if one in images[folder]), None)
+    images, others = files[folder]
+    image = next((images[one] for one in names if one in images), None)
+    if image:
+        return image, None
+    names.append(_NOT_THE_NAME.sub("", name))  # a list may name another extension
+    return None, next((others[one] for one in names if one in others), None)
 
 
-def _warn_of_images(tables: Sequence[pd.DataFrame], images: Mapping[str, _Paths]) -> list[str]:
+def _warn_of_images(tables: Sequence[pd.DataFrame], files: Mapping[str, _Files]) -> list[str]:
     """Warn of listed images without a file and of files that no list names.
 
     Raises:
         TrainingError: none of a source's images exists.
     """
     warnings = [_describe_absent(table) for table in tables if not table["present"].all()]
-    files = {path for paths in images.values() for path in paths.values()}
-    unlisted = sorted(files.difference(*(table["path"] for table in tables)))
+    images = {path for folder in files.values() for path in folder.images.values()}
+    unlisted = sorted(images.difference(*(table["path"] for table in tables)))
     if unlisted:
         warnings.append(
             f"{unlisted[0]} is in no list, the first of {len(unlisted)} such images. They are left "
@@ -190,13 +215,19 @@ def _warn_of_images(tables: Sequence[pd.DataFrame], images: Mapping[str, _Paths]
 
 def _describe_absent(table: pd.DataFrame) -> str:
     absent = table[~table["present"]]
-    listed, path = absent[["listed", "path"]].iloc[0]
+    of_another_kind = absent["instead"] != ""
+    # A file of another kind says more than one that is not there.
+    first = absent.iloc[int(of_another_kind.argmax())]
+    what, remedy = f"{first['path']} is absent", "download them"
+    if of_another_kind.any():
+        what += f" ({name_other_kind(first['instead'])})"
+        remedy += f", convert the files of other kinds ({of_another_kind.sum()} of them)"
     if len(absent) == len(table):
         raise TrainingError(
-            f"{listed}: {path} is absent, as is every other of the {len(table)} images listed "
-            "there. Download them, or correct the folder."
+            f"{first['listed']}: {what}, as is every other of the {len(table)} images listed "
+            f"there. {remedy.capitalize()}, or correct the folder."
         )
     return (
-        f"{listed}: {path} is absent, the first of {len(absent)} of the {len(table)} images listed "
-        "there. They are left out: download them, or remove their rows."
+        f"{first['listed']}: {what}, one of {len(absent)} of the {len(table)} images listed there. "
+        f"They are left out: {remedy}, or remove their rows."
     )

@@ -13,7 +13,7 @@ from training.errors import TrainingError
 
 COLUMNS = [
     "image_name", "path", "source", "patient_id", "lesion_id", "sex", "age_approx", "anatom_site",
-    "diagnosis", "modality", "skin_tone", "target", "group", "listed", "present",
+    "diagnosis", "modality", "skin_tone", "target", "group", "listed", "present", "instead",
 ]  # fmt: skip
 _DIAGNOSES = {diagnosis: diagnosis for diagnosis in DIAGNOSES} | {"unknown": ""}
 _SEXES = {sex: sex for sex in SEXES}
@@ -34,8 +34,8 @@ class Listing(NamedTuple):
     TFRecord file), `source, patient_id, lesion_id, sex, age_approx, anatom_site, diagnosis`,
     `modality` (dermoscopic or close-up), `skin_tone` ("0", very dark, to "5", very light),
     `target` (0 or 1), `group` (the patient, else the lesion, else the image), `listed` (file and
-    line of the row) and `present` (whether the image file exists). Missing text is "", a missing
-    age NaN.
+    line of the row), `present` (whether the image file exists) and `instead` (the file of another
+    kind that lies in its place). Missing text is "", a missing age NaN.
     """
 
     cases: pd.DataFrame
@@ -103,6 +103,7 @@ def make_cases(file: epath.Path, target: Target, **columns: pd.Series) -> pd.Dat
         group=np.where(patients != "", patients, np.where(lesions != "", lesions, names)),
         listed=name_lines(file, names.index),
         present=True,
+        instead="",
     )
     return cases[COLUMNS].reset_index(drop=True)
 

@@ -169,7 +169,7 @@ def _add_columns(cases: pd.DataFrame) -> pd.DataFrame:
 
 def _read_kaggle(folder: epath.Path) -> Data:
     listing = read_kaggle(folder, TARGETS["melanoma"])
-    cases = listing.cases.drop(columns=["listed", "present"]).assign(
+    cases = listing.cases.drop(columns=["listed", "present", "instead"]).assign(
         phash="", red_minus_blue=float("nan")
     )
     cases = cases.sort_values("image_name", ignore_index=True)

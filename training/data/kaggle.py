@@ -59,6 +59,7 @@ def read_kaggle(folder: epath.Path, target: Target) -> Listing:
         age_approx=cases["age_approx"].where(cases["age_approx"].between(0, 120)).astype("float64"),
         group=patients.where(known, cases["image_name"]),
         present=True,
+        instead="",
     )
     warnings = _warn_of_split_patients(cases, shards)
     return Listing(cases[[*COLUMNS, "width", "height", "shard"]], warnings)

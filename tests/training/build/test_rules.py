@@ -44,6 +44,7 @@ def make_cases(**columns: list) -> pd.DataFrame:
         "group": names,
         "listed": [f"train.csv, line {i + 2}" for i in range(count)],
         "present": True,
+        "instead": "",
         "fault": "",
         "sha256": names,
         "phash": "",

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.archives import write_isic2019, write_isic2020
+from training.build.rules import drop_by_metadata
 from training.build.sources import read_sources
 from training.data.vocabulary import TARGETS, describe_source
 from training.errors import TrainingError
@@ -21,7 +22,36 @@ def test_a_listed_image_that_is_absent_stays_in_the_table_with_a_warning(folder:
     cases, (warning,) = read_sources(MELANOMA, isic2019=[folder])
     assert list(cases.loc[~cases["present"], "path"]) == [str(image)]
     truth = folder / "ISIC_2019_Training_GroundTruth.csv"
-    assert f"{truth}, line 6: {image} is absent, the first of 1 of the 7" in warning
+    assert f"{truth}, line 6: {image} is absent, one of 1 of the 7" in warning
+
+
+@pytest.mark.parametrize("lies", [".tif", ".gif", ".dcm", ".txt", ".jpg.part", ""])
+def test_a_file_of_another_kind_in_an_image_s_place_is_named(folder: Path, lies: str) -> None:
+    image = folder / "ISIC_2019_Training_Input" / "DRAWN_0000004.jpg"
+    other = image.rename(image.with_name(f"DRAWN_0000004{lies}"))
+    cases, (warning,) = read_sources(MELANOMA, isic2019=[folder])
+    assert f"{image} is absent ({other} lies there, which is none of .jpg, .jpeg, " in warning
+    assert "convert the files of other kinds (1 of them)" in warning
+    (dropped,) = drop_by_metadata(cases, [], None, 0).to_dict("records")
+    assert (dropped["rule"], dropped["image_name"]) == ("absent", "DRAWN_0000004")
+    assert f"line 6: {other} lies there, which is none of .jpg" in dropped["detail"]
+
+
+def test_a_list_may_name_a_file_of_another_kind(images: Path) -> None:
+    (images / "e.tif").touch()
+    (images / "f.tif").touch()
+    path = write_list(images, "image,target", "a,0", "e.tif,1", "f.png,1", "g,1")
+    cases, warnings = read_sources(MELANOMA, csv=[path])
+    assert cases["instead"].tolist() == ["", str(images / "e.tif"), str(images / "f.tif"), ""]
+    assert "line 3: " in warnings[0]
+    assert "one of 3 of the 4 images" in warnings[0]
+
+
+def test_a_source_of_which_all_files_are_of_another_kind_is_refused(images: Path) -> None:
+    (images / "e.tif").touch()
+    path = write_list(images, "image,target", "e,1")
+    with pytest.raises(TrainingError, match=r"e.tif lies there.*Download them, convert the files"):
+        read_sources(MELANOMA, csv=[path])
 
 
 def test_an_image_that_is_in_no_list_is_named(folder: Path) -> None:
