@@ -7,6 +7,9 @@ from pydantic import BaseModel
 
 _log = logging.getLogger(__name__)
 
+# The remedy for a damaged shard. A complete folder is never built anew in place.
+BUILD_AGAIN = "Build the data set again, in a new --out, or copy the shard from where it was built."
+
 
 class TrainingError(Exception):
     """An error that the user can fix.

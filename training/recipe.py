@@ -161,7 +161,8 @@ class TrainSettings(Recipe):
     data: str  # path of the data folder
     data_sha256: str  # of the table of cases
     size: Annotated[int, Field(ge=32)]  # pixels
-    # How the squares were cut from the photos; None in runs from before it was recorded.
+    # How the squares were cut from the photos, and served photos will be (build.json may cut some
+    # sources otherwise: `source_crops`); None in runs from before it was recorded.
     crop_fraction: float | None = None
     pixel_path: int | None = None
     weights_run: "TrainSettings | None" = None  # settings of the run that `weights` names

@@ -1,6 +1,7 @@
 """Archives of drawn lesions, laid out as ISIC publishes its own."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -77,6 +78,14 @@ def build_isic2019(archive: Path, out: Path, settings: BuildSettings = SETTINGS)
     """Build one data folder from one archive in ISIC 2019's layout."""
     (built,) = build_folders(list_isic2019(archive), [], [settings], epath.Path(out)).values()
     return built
+
+
+def forget_hashes(folder: Path) -> None:
+    """Make a data folder one from before the hashes of shards were recorded."""
+    path = Path(folder) / "build.json"
+    built = json.loads(path.read_text())
+    del built["shard_sha256"]
+    path.write_text(json.dumps(built))
 
 
 def hash_files(folder: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ import io
 import itertools
 import logging
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -33,13 +33,15 @@ from training.data.folder import (
     Build,
     BuildSettings,
     Data,
+    check_shards,
     describe_cases,
+    hash_shard,
     read_build,
 )
 from training.data.folds import assign_shards, require_whole_groups
 from training.data.tfrecords import encode_example, write_shard
 from training.errors import TrainingError, list_differences, warn
-from training.files import write_whole
+from training.files import holding, write_table, write_whole
 
 _log = logging.getLogger(__name__)
 
@@ -82,8 +84,8 @@ def build_folders(
 
     Args:
         duplicates: pairs of names, see `rules.drop_by_metadata`.
-        settings: equal except for size and crop. A single folder is `out` itself, several are
-            `out`/SIZE.
+        settings: equal except for size and `crop_fraction`. A single folder is `out` itself,
+            several are `out`/SIZE.
         processes: how many cut photos, unless `beam` does.
         beam: runs all work elsewhere.
         apart: data folders that no patient, lesion or picture may be shared with.
@@ -93,8 +95,9 @@ def build_folders(
         The build.json of each folder.
 
     Raises:
-        TrainingError: a folder holds something else, the disk is full, a warning is fatal, or the
-            remaining images cannot be divided into shards.
+        TrainingError: a folder holds something else or lacks a shard, another build is at work
+            there, the disk is full, a warning is fatal, or the remaining images cannot be divided
+            into shards.
     """
     warnings = warn(listing.warnings, strict)
     common = settings[0]
@@ -105,37 +108,38 @@ def build_folders(
         folder: Begun(settings=one, listing_sha256=listing_sha256)
         for folder, one in zip(folders, settings, strict=True)
     }
-    found = {folder: _find_finished(folder, state) for folder, state in begun.items()}
-    finished = {folder: built for folder, built in found.items() if built}
-    if len(finished) == len(begun):
+    if finished := _find_all_finished(begun):
         return finished
-    for folder, state in begun.items():
-        _open_folder(folder, state)
+    run = beam or partial(run_here, processes=processes)
+    with holding(out):
+        # A build that held the folder until now may have finished it.
+        if finished := _find_all_finished(begun):
+            return finished
+        for folder, state in begun.items():
+            _open_folder(folder, state)
 
-    cases = listing.cases.drop(index=dropped.index).sort_values("image_name", ignore_index=True)
-    squares = tuple(Framing(one.size, one.crop_fraction, one.pixel_path) for one in settings)
-    pieces = out / f".pieces-{_hash(repr([*begun.values()]))[:12]}"
-    index = _cut_pieces(cases, squares, pieces, beam or partial(run_here, processes=processes))
+        cases = listing.cases.drop(index=dropped.index)
+        cases = cases.sort_values("image_name", ignore_index=True)
+        pieces = out / f".pieces-{_hash(repr([*begun.values()]))[:12]}"
+        index = _cut_pieces(cases, settings, pieces, run)
+        cases, dropped_by_pixels = _apply_pixel_rules(
+            cases.merge(index, validate="one_to_one"), apart
+        )
+        dropped = pd.concat([dropped, dropped_by_pixels])
+        warnings += warn(_list_faults(cases, dropped), strict)
+        _log.info("Dividing %d images into %d shards", len(cases), common.shards)
+        cases["shard"] = assign_shards(cases, common.shards, common.seed, common.extra_sources)
+        require_whole_groups(cases, out)
 
-    cases, dropped_by_pixels = _apply_pixel_rules(cases.merge(index, validate="one_to_one"), apart)
-    dropped = pd.concat([dropped, dropped_by_pixels])
-    warnings += warn(_list_faults(cases, dropped), strict)
-    _log.info("Dividing %d images into %d shards", len(cases), common.shards)
-    cases["shard"] = assign_shards(cases, common.shards, common.seed, common.extra_sources)
-    require_whole_groups(cases, out)
-
-    builds = {}
-    for k, (folder, state) in enumerate(begun.items()):
-        built = _describe_build(cases, dropped, warnings, state)
-        members = cases.assign(start=cases[f"start{k}"], length=cases[f"length{k}"])
-        _write_shards(folder, built, members, beam or run_here)
-        write_whole(folder / CASES, cases[_CASES_COLUMNS].to_csv(index=False))
-        write_whole(folder / DROPPED, dropped.to_csv(index=False))
-        write_whole(folder / BUILD, built.model_dump_json(indent=2) + "\n")
-        builds[folder] = built
-    for left in out.glob(".pieces-*"):
-        left.rmtree()
-    return builds
+        builds = {}
+        for k, (folder, state) in enumerate(begun.items()):
+            built = _describe_build(cases, dropped, warnings, state)
+            members = cases.assign(start=cases[f"start{k}"], length=cases[f"length{k}"])
+            _write_shards(folder, built, members, beam or run_here)
+            builds[folder] = _write_tables(folder, built, cases, dropped)
+        for left in out.glob(".pieces-*"):
+            left.rmtree()
+        return builds
 
 
 def run_here(
@@ -160,8 +164,19 @@ def assemble_shard(shard: Shard) -> int:
     return shard.images
 
 
+def _find_all_finished(begun: Mapping[epath.Path, Begun]) -> dict[epath.Path, Build]:
+    """Return the build.json of each folder if all are finished, else nothing.
+
+    Raises:
+        TrainingError: a folder holds something else, or lacks a shard.
+    """
+    found = {folder: _find_finished(folder, state) for folder, state in begun.items()}
+    finished = {folder: built for folder, built in found.items() if built}
+    return finished if len(finished) == len(begun) else {}
+
+
 def _find_finished(folder: epath.Path, begun: Begun) -> Build | None:
-    if not folder.exists() or not any(folder.iterdir()):
+    if not folder.exists() or all(path.name.startswith(".") for path in folder.iterdir()):
         return None
     if not (folder / BUILD).exists():
         raise TrainingError(
@@ -175,7 +190,10 @@ def _find_finished(folder: epath.Path, begun: Begun) -> Build | None:
         raise TrainingError(
             f"{folder} holds another build: {'; '.join(differing)}. Choose another --out."
         )
-    return found if isinstance(found, Build) else None
+    if not isinstance(found, Build):
+        return None
+    check_shards(folder, found)
+    return found
 
 
 def _open_folder(folder: epath.Path, begun: Begun) -> None:
@@ -187,7 +205,7 @@ def _open_folder(folder: epath.Path, begun: Begun) -> None:
 
 
 def _cut_pieces(
-    cases: pd.DataFrame, squares: tuple[Framing, ...], pieces: epath.Path, run: Runner
+    cases: pd.DataFrame, settings: Sequence[BuildSettings], pieces: epath.Path, run: Runner
 ) -> pd.DataFrame:
     """Make the pieces that are missing, and remake those with an unusable image.
 
@@ -196,13 +214,18 @@ def _cut_pieces(
         that holds them.
     """
     pieces.mkdir(parents=True, exist_ok=True)
+    framings = {
+        source: tuple(Framing(one.size, one.crop_of(source), one.pixel_path) for one in settings)
+        for source in set(cases["source"])
+    }
     todo, indexes = [], []
     for number, start in enumerate(range(0, len(cases), _PIECE_IMAGES)):
         part = cases[start : start + _PIECE_IMAGES]
         index = pieces / f"{number:05d}.csv"
         indexes.append(index)
         if not index.exists() or (_read_piece(index)["fault"] != "").any():
-            todo.append(Piece(tuple(part["image_name"]), tuple(part["path"]), squares, str(index)))
+            each = tuple(framings[source] for source in part["source"])
+            todo.append(Piece(tuple(part["image_name"]), tuple(part["path"]), each, str(index)))
     left = sum(piece.images for piece in todo)
     with tqdm(
         desc="Cutting", total=len(cases), initial=len(cases) - left, unit=" images", mininterval=1
@@ -283,6 +306,18 @@ def _write_shards(folder: epath.Path, built: Build, cases: pd.DataFrame, run: Ru
         mininterval=1,
     ) as progress:  # fmt: skip
         run(assemble_shard, todo, progress.update)
+
+
+def _write_tables(
+    folder: epath.Path, built: Build, cases: pd.DataFrame, dropped: pd.DataFrame
+) -> Build:
+    """Finish a folder whose shards are written, and return its build.json."""
+    hashes = tuple(hash_shard(folder / name) for name in built.shard_names)
+    built = built.model_copy(update={"shard_sha256": hashes})
+    write_table(folder / CASES, cases[_CASES_COLUMNS])
+    write_table(folder / DROPPED, dropped)
+    write_whole(folder / BUILD, built.model_dump_json(indent=2) + "\n")
+    return built
 
 
 def _encode_members(members: pd.DataFrame) -> Iterator[bytes]:

@@ -30,7 +30,7 @@ class Piece(NamedTuple):
 
     image_names: tuple[str, ...]
     paths: tuple[str, ...]
-    squares: tuple[Framing, ...]
+    framings: tuple[tuple[Framing, ...], ...]  # of each image, the squares to cut
     output: str  # path of the index; the blob has another extension
 
     @property
@@ -51,22 +51,22 @@ def make_piece(piece: Piece) -> int:
     rows = []
     index = epath.Path(piece.output)
     blob = bytearray()
-    for name, path in zip(piece.image_names, piece.paths, strict=True):
-        row, jpegs = _cut(path, piece.squares)
+    for name, path, framings in zip(piece.image_names, piece.paths, piece.framings, strict=True):
+        row, jpegs = _cut(path, framings)
         for k, jpeg in enumerate(jpegs):
             row |= {f"start{k}": len(blob), f"length{k}": len(jpeg)}
             blob += jpeg
         rows.append({"image_name": name} | row)
     with replacing(index.with_suffix(".blob")) as partial:
         partial.write_bytes(bytes(blob))
-    write_whole(index, _format(rows, len(piece.squares)))
+    write_whole(index, _format(rows, len(piece.framings[0])))
     return piece.images
 
 
-def _cut(path: str, squares: Sequence[Framing]) -> tuple[dict[str, object], Sequence[bytes]]:
+def _cut(path: str, framings: Sequence[Framing]) -> tuple[dict[str, object], Sequence[bytes]]:
     try:
         data = read_jpeg(path) if ".tfrec#" in path else _read_file(epath.Path(path))
-        cuts, photo = cut_squares(data, squares)
+        cuts, photo = cut_squares(data, framings)
     except (ImageError, OSError, TrainingError) as error:
         return {"fault": str(error)}, ()
     found = fingerprint(photo)

@@ -17,6 +17,24 @@ if TYPE_CHECKING:
 _PRESETS = {"224": (224, 0.6), "384": (384, 0.5)}  # size and crop of the predecessor's two models
 
 
+_FRACTION = click.FloatRange(0, 1, min_open=True)
+
+
+class _Crop(click.ParamType[tuple[str, float]]):
+    """A crop, for all sources ("") or for one."""
+
+    name = "[SOURCE=]FRACTION"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, float]:
+        source, given, fraction = value.rpartition("=")
+        if given and not source:
+            self.fail(f"{value!r} names no source. Give SOURCE=FRACTION.", param, ctx)
+        side: float = _FRACTION(fraction, param, ctx)
+        return source, side
+
+
 @click.command()
 @click.option("--isic2019", type=DATA, multiple=True, help="Folder in ISIC 2019's own layout.")
 @click.option("--isic2020", type=DATA, multiple=True, help="Folder in ISIC 2020's own layout.")
@@ -71,8 +89,10 @@ _PRESETS = {"224": (224, 0.6), "384": (384, 0.5)}  # size and crop of the predec
 @click.option("--size", type=click.IntRange(32, 1024), help="Side of the images in pixels.")
 @click.option(
     "--crop",
-    type=click.FloatRange(0, 1, min_open=True),
-    help="Side of the centre square to cut, as a fraction of the photo's shorter side.",
+    type=_Crop(),
+    multiple=True,
+    help="Side of the centre square to cut, as a fraction of the photo's shorter side. "
+    "SOURCE=FRACTION sets that of one source, whose photos have a round black field; repeatable.",
 )
 @click.option(
     "--pixel-path",
@@ -158,9 +178,19 @@ def build(**options: Any) -> None:
         kaggle=options["tfrecords"],
         with_images=not (options["isic2019_csv"] or options["isic2020_csv"]),
     )
+    _, source_crops = _divide_crops(options)
     sources = sorted(set(listing.cases["source"]))
-    if absent := sorted(set(options["extra_sources"]) - set(sources)):
-        raise TrainingError(f"--extra {absent[0]}: the sources are {', '.join(sources)}.")
+    for option, given in (("--extra", options["extra_sources"]), ("--crop", source_crops)):
+        if absent := sorted(set(given) - set(sources)):
+            raise TrainingError(f"{option} {absent[0]}: the sources are {', '.join(sources)}.")
+    scored = sorted(set(source_crops) - set(options["extra_sources"]))
+    if scored:
+        warning = (
+            f"--crop {scored[0]}={source_crops[scored[0]]:g}: folds are scored on this source, but "
+            "the photos that a model is given are cut by the fraction for all sources, so figures "
+            f"on {scored[0]} are not those of serving. Give it as --extra, too, to learn from only."
+        )
+        listing = listing._replace(warnings=(*listing.warnings, warning))
     duplicates = read_duplicates([*options["duplicates"], *find_duplicates(isic2020)])
     if options["plan"]:
         dropped = drop_by_metadata(
@@ -174,7 +204,7 @@ def build(**options: Any) -> None:
     from training.build.build import build_folders
     from training.data.folder import BuildSettings, read_data, read_dropped
 
-    apart = [read_data(folder) for folder in options["apart_from"]]
+    apart = [read_data(folder, shards=False) for folder in options["apart_from"]]
     settings = [
         BuildSettings(
             size=size,
@@ -185,6 +215,7 @@ def build(**options: Any) -> None:
             target=_name_target(options),
             per_patient_site=options["per_patient_site"],
             extra_sources=tuple(sorted(options["extra_sources"])),
+            source_crops=source_crops,
             apart_from=tuple(data.build.cases_sha256 for data in apart),
         )
         for size, crop in _list_squares(options)
@@ -217,8 +248,9 @@ def _make_runner(options: dict[str, Any]) -> "Runner | None":
 
 def _check_usage(options: dict[str, Any]) -> None:
     squares = _list_squares(options)
-    if (options["size"] is None) != (options["crop"] is None):
-        raise click.UsageError("--size and --crop go together.")
+    crop, _ = _divide_crops(options)
+    if (options["size"] is None) != (crop is None):
+        raise click.UsageError("--size and --crop FRACTION go together.")
     if len({size for size, _ in squares}) < len(squares):
         raise click.UsageError("Two data sets have the same size: build them in two folders.")
     if options["with_ak"] and options["target"] != "malignant":
@@ -235,8 +267,18 @@ def _check_usage(options: dict[str, Any]) -> None:
 
 def _list_squares(options: dict[str, Any]) -> list[tuple[int, float]]:
     """Return the size and crop of each data folder to build."""
-    own = [(options["size"], options["crop"])] if options["size"] else []
+    crop, _ = _divide_crops(options)
+    own = [(options["size"], crop)] if options["size"] and crop else []
     return [_PRESETS[name] for name in options["preset"]] + own
+
+
+def _divide_crops(options: dict[str, Any]) -> tuple[float | None, dict[str, float]]:
+    """Return the crop for all sources, if it is given, and those of single sources."""
+    given: list[tuple[str, float]] = sorted(options["crop"])
+    crops = dict(given)
+    if len(crops) < len(given):
+        raise click.UsageError("--crop: give one FRACTION for all sources, and one for each.")
+    return crops.pop("", None), crops
 
 
 def _name_target(options: dict[str, Any]) -> str:

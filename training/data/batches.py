@@ -16,7 +16,7 @@ from training.data.augment import augment_batch, draw_changes
 from training.data.folder import Data
 from training.data.tfrecords import decode_image, parse_example, read_examples
 from training.data.vocabulary import DIAGNOSES
-from training.errors import TrainingError
+from training.errors import BUILD_AGAIN, TrainingError
 from training.recipe import Augmentation
 
 # Encoded records in the shuffle buffer: about 300 MB at 224 px, enough for a set of 12,000 images.
@@ -223,12 +223,12 @@ def check_first_records(shards: Sequence[epath.Path], size: int) -> None:
     for shard in shards:
         record = next(read_examples(shard, "image"), None)
         if record is None:
-            raise TrainingError(f"{shard} has no records. Build the data set again.")
+            raise TrainingError(f"{shard} has no records. {BUILD_AGAIN}")
         try:
             with Image.open(io.BytesIO(record["image"])) as image:
                 found = image.size
         except OSError as error:
-            raise TrainingError(f"{shard}: {error} Build the data set again.") from error
+            raise TrainingError(f"{shard}: {error}. {BUILD_AGAIN}") from error
         if found != (size, size):
             raise TrainingError(
                 f"{shard}: its images are {found[0]}x{found[1]}, but build.json says {size}. "

@@ -26,10 +26,12 @@ from training.data.vocabulary import (
     SKIN_TONES,
     TARGETS,
 )
-from training.errors import TrainingError
+from training.errors import BUILD_AGAIN, TrainingError
+from training.files import release_cells
 from training.strict import StrictModel
 
 CASES, DROPPED, BUILD = "cases.csv", "dropped.csv", "build.json"
+_HASHED_BYTES = 1 << 20  # at once
 VOCABULARIES = {
     "sex": SEXES,
     "anatom_site": SITES,
@@ -41,11 +43,14 @@ _TEXT = ("image_name", "path", "source", "patient_id", "lesion_id", "sex", "anat
          "diagnosis", "modality", "skin_tone", "group", "phash", "rule", "detail")  # fmt: skip
 
 
+_CropFraction = Annotated[float, Field(gt=0, le=1)]
+
+
 class BuildSettings(StrictModel):
     """All settings that, with the sources, decide the bytes of a data set."""
 
     size: Annotated[int, Field(ge=32, le=1024)]
-    crop_fraction: Annotated[float, Field(gt=0, le=1)]
+    crop_fraction: _CropFraction  # also that of the photos that a model on these data is served
     pixel_path: PixelPath = 2
     shards: Annotated[int, Field(ge=2)]
     seed: int
@@ -53,6 +58,11 @@ class BuildSettings(StrictModel):
     per_patient_site: Annotated[int, Field(ge=1)] | None = None
     apart_from: tuple[str, ...] = ()  # cases_sha256 of the data folders to stay apart from
     extra_sources: tuple[str, ...] = ()  # trained on, but never scored
+    source_crops: dict[str, _CropFraction] = Field({})  # of the sources that are cut otherwise
+
+    def crop_of(self, source: str) -> float:
+        """Return the side of the square that is cut from a source's photos, as a fraction."""
+        return self.source_crops.get(source, self.crop_fraction)
 
 
 class Begun(StrictModel):
@@ -80,6 +90,7 @@ class Build(StrictModel):
     shard_names: tuple[str, ...]
     vocabularies: dict[str, tuple[str, ...]]
     fingerprint_version: Literal[1] = 1  # of `phash`: versions cannot be compared
+    shard_sha256: tuple[str, ...] = ()  # in the order of `shard_names`; none in older folders
 
 
 class Data(NamedTuple):
@@ -100,8 +111,11 @@ class Data(NamedTuple):
         return [self.folder / names[k] for k in (range(len(names)) if numbers is None else numbers)]
 
 
-def read_data(folder: epath.Path) -> Data:
+def read_data(folder: epath.Path, *, shards: bool = True) -> Data:
     """Read a finished data folder, or a public Kaggle set.
+
+    Args:
+        shards: whether to check the shards; the table of cases is read without them.
 
     Raises:
         TrainingError: the folder is neither, is unfinished or damaged, or leaks: a group is in two
@@ -114,9 +128,51 @@ def read_data(folder: epath.Path) -> Data:
         raise TrainingError(f"{folder} is an unfinished build: run its build command again.")
     cases = _read_csv(folder / CASES)
     if hash_cases(cases) != found.cases_sha256:
+        cases = release_cells(cases)  # older folders were written as they are
+    if hash_cases(cases) != found.cases_sha256:
         raise TrainingError(f"{folder / CASES} was changed since it was built. Build it again.")
     require_whole_groups(cases, folder)
+    if shards:
+        check_shards(folder, found)
     return Data(folder, found, _add_columns(cases))
+
+
+def check_shards(folder: epath.Path, build: Build) -> None:
+    """Check that all shards are there and, if their hashes were recorded, are what was built.
+
+    Hashing takes a second for each gigabyte or two, and finds before hours of work what TensorFlow
+    would only find once it comes there.
+
+    Raises:
+        TrainingError: a shard is missing or was changed.
+    """
+    shards = [folder / name for name in build.shard_names]
+    there = {path.name for path in folder.iterdir()}
+    for shard in shards:
+        if shard.name not in there:
+            raise TrainingError(f"{shard} is missing. {BUILD_AGAIN}")
+    for shard, built in zip(shards, build.shard_sha256, strict=False):
+        if hash_shard(shard) != built:
+            raise TrainingError(
+                f"{shard} is damaged or was changed: its SHA-256 is not that in {BUILD}. "
+                f"{BUILD_AGAIN}"
+            )
+
+
+def hash_shard(shard: epath.Path) -> str:
+    """Return the SHA-256 of a shard.
+
+    Raises:
+        TrainingError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with shard.open("rb") as file:  # of gs:// hashlib.file_digest cannot read
+            while block := file.read(_HASHED_BYTES):
+                digest.update(block)
+    except OSError as error:
+        raise TrainingError(f"{shard} cannot be read: {error}. {BUILD_AGAIN}") from error
+    return digest.hexdigest()
 
 
 def read_build(folder: epath.Path) -> Begun | Build:
@@ -139,7 +195,7 @@ def read_build(folder: epath.Path) -> Begun | Build:
 
 def read_dropped(folder: epath.Path) -> pd.DataFrame:
     """Read what the build dropped: columns image_name, path, source, target, rule, detail."""
-    return _read_csv(folder / DROPPED)
+    return release_cells(_read_csv(folder / DROPPED))
 
 
 def describe_cases(cases: pd.DataFrame) -> dict[str, Any]:

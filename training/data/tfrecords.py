@@ -6,14 +6,15 @@ are our additions.
 """
 
 import math
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import tensorflow as tf
 from etils import epath
 
 from training.data.vocabulary import DIAGNOSES, MODALITIES, SEXES, SITES, SKIN_TONES
-from training.errors import TrainingError
+from training.errors import BUILD_AGAIN, TrainingError
 from training.files import replacing
 
 _BYTES = tf.io.FixedLenFeature([], tf.string)
@@ -78,7 +79,24 @@ def read_examples(shard: epath.Path, *keys: str) -> Iterator[dict[str, Any]]:
     try:
         yield from tf.data.TFRecordDataset(str(shard)).map(pick).as_numpy_iterator()
     except tf.errors.OpError as error:
-        raise TrainingError(f"{shard}: {error.message} Build the data set again.") from error
+        first = error.message.partition("\n")[0]  # TensorFlow may append the whole graph
+        raise TrainingError(f"{shard}: {first}. {BUILD_AGAIN}") from error
+
+
+@contextmanager
+def naming_damage(shards: Sequence[epath.Path]) -> Iterator[None]:
+    """Name the shard that TensorFlow could not read, since its own error does not.
+
+    Raises:
+        TrainingError: TensorFlow met a shard that is missing or damaged.
+    """
+    try:
+        yield
+    except (tf.errors.DataLossError, tf.errors.NotFoundError):
+        for shard in shards:
+            for _ in read_examples(shard, "image_name"):
+                pass
+        raise
 
 
 def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from processing.bundle import Estimate
 from training.errors import TrainingError
-from training.files import write_whole
+from training.files import write_table
 from training.metrics.intervals import Difference, auc, auc_difference
 from training.metrics.ranking import Ranking
 from training.text import render_estimate
@@ -290,4 +290,4 @@ def write_comparison(comparison: Comparison, out: Path) -> None:
                 **({} if comparison.price is None else {"cost": row.hours * comparison.price}),
             }
         )
-    write_whole(out, pd.DataFrame(rows).to_csv(index=False, float_format="%.6f"))
+    write_table(out, pd.DataFrame(rows), float_format="%.6f")

@@ -17,7 +17,7 @@ from training.data.folder import Data
 from training.data.vocabulary import TARGETS
 from training.evaluate.evaluation import OUT_OF_FOLD, Evaluation, Measured
 from training.evaluate.figures import choose_calibrated
-from training.files import write_whole
+from training.files import write_table, write_whole
 from training.inspect.sheets import encode_cases
 from training.metrics.intervals import INTERVAL_METHOD, PROPORTION_METHOD
 from training.metrics.ranking import Ranking
@@ -51,8 +51,8 @@ def write_evaluation(measured: Measured, out: Path) -> None:
         if name == OUT_OF_FOLD:
             continue
         for suffix, column in (("", "probability"), ("-truth", "target")):
-            text = _tabulate_for_scorer(measured.predictions[name], column)
-            write_whole(out / f"{test.folder.name}{suffix}.csv", text)
+            scored = _tabulate_for_scorer(measured.predictions[name], column)
+            write_table(out / f"{test.folder.name}{suffix}.csv", scored)
     write_whole(out / EVALUATION, evaluation.model_dump_json(indent=2) + "\n")
     with rc_context(STYLE):
         charts = _draw_charts(measured)
@@ -72,11 +72,9 @@ def write_evaluation(measured: Measured, out: Path) -> None:
     )
 
 
-def _tabulate_for_scorer(table: pd.DataFrame, column: str) -> str:
+def _tabulate_for_scorer(table: pd.DataFrame, column: str) -> pd.DataFrame:
     values = table[column].astype(float)
-    scored = pd.DataFrame({"image": table["image_name"], "MEL": values, "NOT": 1 - values})
-    text: str = scored.to_csv(index=False)
-    return text
+    return pd.DataFrame({"image": table["image_name"], "MEL": values, "NOT": 1 - values})
 
 
 def _list_mistakes(table: pd.DataFrame, data: Data) -> pd.DataFrame:

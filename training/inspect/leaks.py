@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import textwrap
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
@@ -18,8 +19,14 @@ from training.data.folder import BUILD, CASES, Data, read_data
 from training.data.kaggle import read_jpeg
 from training.data.tfrecords import read_examples
 from training.errors import TrainingError
-from training.files import write_whole
-from training.inspect.shortcuts import Shortcut, measure_shortcuts
+from training.files import write_table
+from training.inspect.shortcuts import (
+    Shortcut,
+    count_strata,
+    measure_origins,
+    measure_shortcuts,
+)
+from training.text import align
 
 _PICTURES = "near-duplicate pictures"
 _PRINTED = 5  # findings of each check
@@ -39,7 +46,10 @@ class Report(NamedTuple):
     """What an audit found."""
 
     checks: list[Check]
+    strata: dict[str, pd.DataFrame]  # of each folder, as from `count_strata`
+    extra_sources: tuple[str, ...]  # of the data, trained on and never scored
     shortcuts: list[Shortcut]
+    origins: list[Shortcut]  # over the images that are trained on only, too
     no_shortcuts: str  # why none were measured, else ""
 
 
@@ -57,7 +67,7 @@ def run_audit(data: epath.Path, tests: Sequence[epath.Path], csv: epath.Path | N
     if csv is not None:
         columns = ["where", "what", "found", "other", "detail"]
         found = [check.found.assign(where=check.where, what=check.what) for check in report.checks]
-        write_whole(csv, pd.concat(found)[columns].to_csv(index=False))
+        write_table(csv, pd.concat(found)[columns])
     return all(check.found.empty for check in report.checks)
 
 
@@ -67,22 +77,24 @@ def audit_data(data: Data, tests: Sequence[Data], folds: int = 5) -> Report:
     Raises:
         TrainingError: a shard, or an image that has no fingerprint yet, cannot be read.
     """
-    cases = _with_fingerprints(data)
+    cases = with_fingerprints(data)
     checks = compare_shards(cases, f"Between the shards of {data.folder}")
     for test in tests:
         where = f"Between {data.folder} and {test.folder}"
-        checks += compare_test_set(cases, _with_fingerprints(test), where)
+        checks += compare_test_set(cases, with_fingerprints(test), where)
     for each in (data, *tests):
         if not _is_public(each):  # the cases of public sets are read from their records
             differing = find_differing_records(each.cases, tabulate_records(each.shards()))
             checks.append(
                 Check(f"In {each.folder}", f"records unlike {CASES}", len(each.cases), differing)
             )
+    strata = {str(each.folder): count_strata(each.cases) for each in (data, *tests)}
+    known = checks, strata, data.build.settings.extra_sources
     try:
         scored = cases[cases["image_name"].isin(data.scored["image_name"])]
-        return Report(checks, measure_shortcuts(scored, folds), "")
+        return Report(*known, measure_shortcuts(scored, folds), measure_origins(cases, folds), "")
     except TrainingError as error:
-        return Report(checks, [], str(error))
+        return Report(*known, [], [], str(error))
 
 
 def compare_shards(cases: pd.DataFrame, where: str) -> list[Check]:
@@ -214,24 +226,63 @@ def render(report: Report) -> str:
         )
     else:
         lines.append("No leak found.")
-    lines += [
-        "",
-        "What metadata alone predicts: out-of-fold AUC of boosted trees (95 % interval)",
-    ]
+    for where, strata in report.strata.items():
+        lines += ["", f"Images of {where} by source and kind of photo", _render_strata(strata)]
+    if warning := _warn_of_single_classes(report):
+        lines += ["", *warning]
+    return "\n".join([*lines, "", *_render_predictions(report)])
+
+
+def _render_predictions(report: Report) -> list[str]:
+    lines = ["What metadata alone predicts: out-of-fold AUC of boosted trees (95 % interval)"]
     if report.no_shortcuts:
-        return "\n".join([*lines, f"  not measured: {report.no_shortcuts}"])
-    lines += [
+        return [*lines, f"  not measured: {report.no_shortcuts}"]
+    lines += map(_render_shortcut, report.shortcuts)
+    if report.origins:
+        also = ", scored or not" if report.extra_sources else ""
+        lines += [f"What the origin alone predicts, over all images{also}"]
+        lines += map(_render_shortcut, report.origins)
+    return [
+        *lines,
+        "Compare every AUC of a model on this data with these: up to there, the model need not",
+        "have looked at the lesion. What width, height, source and images (the number of images",
+        "of the patient or lesion) add comes from how the archive was collected, and does not",
+        "hold elsewhere.",
+    ]
+
+
+def _render_strata(strata: pd.DataFrame) -> str:
+    rows = [("source", "kind of photo", "images", "positive", "")]
+    for source, modality, images, positives, _ in strata.itertuples(index=False):
+        share = f"{positives / images:.1%}"
+        rows.append((source, modality or "not known", f"{images:,}", f"{positives:,}", share))
+    return textwrap.indent(align(rows), "  ")
+
+
+def _warn_of_single_classes(report: Report) -> list[str]:
+    """Warn of the sources of the data whose images all have one target."""
+    strata = next(iter(report.strata.values()))
+    single = strata.dropna(subset="only").drop_duplicates("source")
+    if single.empty or strata["source"].nunique() < 2:
+        return []
+    lines = [
+        f"Warning: every image of {source} is {'positive' if only else 'negative'}"
+        + (" (trained on, never scored)." if source in report.extra_sources else ".")
+        for source, only in single[["source", "only"]].itertuples(index=False)
+    ]
+    return [
+        *lines,
+        "There, whatever shows the source shows the target, and a model learns the one for the",
+        "other. Leave such a source out (train --omit), or add images of the other class that look",
+        "alike, and compare runs with and without it on images from elsewhere.",
+    ]
+
+
+def _render_shortcut(shortcut: Shortcut) -> str:
+    return (
         f"  {', '.join(shortcut.columns):<52} {shortcut.auc.value:.3f} "
         f"({shortcut.auc.low:.3f} to {shortcut.auc.high:.3f})"
-        for shortcut in report.shortcuts
-    ]
-    lines.append(
-        "Compare every AUC of a model on this data with these: up to there, the model need not\n"
-        "have looked at the lesion. What width, height, source and images (the number of images\n"
-        "of the patient or lesion) add comes from how the archive was collected, and does not\n"
-        "hold elsewhere."
     )
-    return "\n".join(lines)
 
 
 def _render_check(check: Check) -> list[str]:
@@ -253,9 +304,13 @@ def _is_public(data: Data) -> bool:
     return not (data.folder / BUILD).exists()
 
 
-def _with_fingerprints(data: Data) -> pd.DataFrame:
-    """Return the cases; for a public set, compute the missing `phash` from its records."""
-    if not _is_public(data):
+def with_fingerprints(data: Data) -> pd.DataFrame:
+    """Return the cases; for a public set, compute the missing `phash` from its records.
+
+    Raises:
+        TrainingError: a record holds no image that can be read.
+    """
+    if not _is_public(data) or data.cases["phash"].any():
         return data.cases
     hashes = []
     for path in tqdm(data.cases["path"], "Fingerprinting", unit=" images", mininterval=1):

@@ -15,9 +15,10 @@ from processing.bundle import Calibration, Input, OperatingPoint
 from processing.image import LATEST_PATH
 from training.data.batches import check_first_records, choose_records, decode_records
 from training.data.folder import BuildSettings, Data, read_data
+from training.data.tfrecords import naming_damage
 from training.data.vocabulary import TARGETS
 from training.errors import TrainingError
-from training.inspect.leaks import compare_test_set
+from training.inspect.leaks import compare_test_set, with_fingerprints
 from training.recipe import TrainSettings
 from training.serving.calibration import (
     calibrate,
@@ -225,6 +226,8 @@ def read_tests(tests: Sequence[epath.Path], data: Data) -> list[Data]:
         TrainingError: a test set shares an image, patient or lesion, or has another size or target.
     """
     read = [read_data(test) for test in tests]
+    if read:
+        data = data._replace(cases=with_fingerprints(data))
     for test in read:
         _check_test(test, data)
     return read
@@ -254,15 +257,17 @@ def predict_cases(
         Columns image_name, target, group, logit, in the order of the shards; all outputs, in the
         same order.
     """
-    names = read_names(data, cases)
+    with naming_damage(data.shards()):
+        names = read_names(data, cases)
     outputs = run_litert(model, _read_squares(data, cases), len(cases))
     return tabulate(names, outputs["logit"], cases), outputs
 
 
 def _read_squares(data: Data, cases: pd.DataFrame) -> Iterator[NDArray[np.uint8]]:
     """Read the squares (S, S, 3) of some rows of the table of cases, in the order of the shards."""
-    for batch in decode_records(choose_records(data, cases), data.build.settings.size, 64):
-        yield from batch["image"].numpy()
+    with naming_damage(data.shards()):
+        for batch in decode_records(choose_records(data, cases), data.build.settings.size, 64):
+            yield from batch["image"].numpy()
 
 
 def _convert(graph: ServingGraph, precision: Precision, data: Data, cases: pd.DataFrame) -> bytes:
@@ -305,6 +310,12 @@ def check_fit(test: Data, cut: BuildSettings | Input, target: str, whose: str) -
                 f"--test {test.folder} holds squares of {name} {found}, but {whose} of {expected}, "
                 f"and the model is judged on squares cut as those it is served. {remedy}."
             )
+    for source, crop in built.source_crops.items():
+        raise TrainingError(
+            f"--test {test.folder} holds squares of {source} cut with {crop:g}, but photos are cut "
+            f"for the model with {cut.crop_fraction:g}. Build the test set again without --crop "
+            f"{source}={crop:g}."
+        )
     if built.target != target:
         raise TrainingError(
             f"--test {test.folder} counts {built.target} as positive, but {whose} {target}. Build "
@@ -319,7 +330,7 @@ def require_apart(test: Data, data: Data) -> None:
     Raises:
         TrainingError: it does.
     """
-    for check in compare_test_set(data.cases, test.cases, ""):
+    for check in compare_test_set(with_fingerprints(data), with_fingerprints(test), ""):
         if len(check.found):
             raise TrainingError(
                 f"--test {test.folder} shares {len(check.found)} {check.what} with the training "

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from training.data.batches import check_first_records
 from training.data.folder import Data
+from training.data.tfrecords import naming_damage
 from training.errors import TrainingError
 from training.files import is_full
 from training.model.network import build_model
@@ -86,7 +87,8 @@ def cross_validate(
             checkpoint_minutes=checkpoint_minutes,
         )
         try:
-            train_fold(job)
+            with naming_damage(data.shards()):
+                train_fold(job)
         except Exception as error:
             if is_full(error):  # also where we do not write ourselves, as in TensorBoard's files
                 raise TrainingError(

@@ -13,7 +13,7 @@ from training.data.batches import Feeding, count_examples, make_training_dataset
 from training.data.folder import Data
 from training.data.vocabulary import DIAGNOSES
 from training.errors import TrainingError
-from training.files import replacing, write_whole
+from training.files import replacing, write_table
 from training.model.network import build_model
 from training.recipe import TrainSettings
 from training.train.checkpoint import (
@@ -87,7 +87,7 @@ def train_fold(job: Job) -> None:
             trained.save(partial)
         write_history(job.folder, state.history)
         # Written last: a fold counts as finished once its predictions exist.
-        write_whole(job.folder / OOF, predictions.assign(fold=split.fold).to_csv(index=False))
+        write_table(job.folder / OOF, predictions.assign(fold=split.fold))
         checkpoint_path(job.folder).unlink(missing_ok=True)  # four times the model's size
 
 

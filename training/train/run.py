@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from processing.bundle import Estimate
 from training.errors import TrainingError, list_differences
-from training.files import write_whole
+from training.files import release_cells, write_table, write_whole
 from training.metrics.intervals import INTERVAL_METHOD, auc
 from training.recipe import TrainSettings, explain
 from training.text import align, render_estimate
@@ -148,13 +148,13 @@ def read_oof(run: Path, folds: int) -> pd.DataFrame:
     """
     text = {"image_name": str, "group": str}
     parts = [pd.read_csv(folder / OOF, dtype=text) for folder in finished_folds(run, folds)]
-    return pd.concat(parts, ignore_index=True)
+    return release_cells(pd.concat(parts, ignore_index=True))
 
 
 def pool(run: Path, folds: int) -> RunMetrics:
     """Pool the finished folds, and write oof.csv and metrics.json of the run."""
     oof = read_oof(run, folds)
-    write_whole(run / OOF, oof.to_csv(index=False))
+    write_table(run / OOF, oof)
     by_fold = []
     for fold in sorted(set(oof["fold"])):
         rows = oof[oof["fold"] == fold]

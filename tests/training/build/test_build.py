@@ -7,6 +7,7 @@ import tensorflow as tf
 from etils import epath
 from PIL import Image
 
+from processing.drawing import draw_lesion
 from processing.image import read_square
 from tests.training.archives import (
     SETTINGS,
@@ -103,6 +104,32 @@ def test_a_large_photo_is_cut_for_each_size_as_the_app_cuts_it(
             photo = (photo_archive / IMAGES / f"{name}.jpg").read_bytes()
             served = read_square(photo, size=one.size, crop_fraction=one.crop_fraction)
             assert (record["image"].numpy()[0] == served.pixels).all()
+
+
+def test_a_source_with_a_crop_of_its_own_is_cut_by_that_and_others_as_before(
+    archive: Path, tmp_path: Path
+) -> None:
+    clinic = tmp_path / "clinic.csv"
+    rows = ["image,target"]
+    for i in range(8):
+        lesion = Image.fromarray(draw_lesion(500 + i, 96, irregular=i < 4))
+        lesion.save(tmp_path / f"clinic{i}.png")
+        rows.append(f"clinic{i},{int(i < 4)}")
+    clinic.write_text("\n".join(rows))
+    listing = read_sources(TARGETS["melanoma"], isic2019=[epath.Path(archive)], csv=[clinic])
+    settings = SETTINGS.model_copy(update={"source_crops": {"clinic": 0.5}})
+    out = epath.Path(tmp_path / "out")
+    build_folders(listing, [], [settings], out, processes=2)
+    read = read_data(out)
+    assert read.build.settings.source_crops == {"clinic": 0.5}
+    paths = listing.cases.set_index("image_name")["path"]
+    sources = read.cases.set_index("image_name")["source"]
+    for record in decode_records(read_records(read.shards()), SETTINGS.size, batch_size=1):
+        name = record["image_name"].numpy()[0].decode()
+        crop = 0.5 if sources[name] == "clinic" else 0.8
+        photo = Path(paths[name]).read_bytes()
+        square = read_square(photo, size=SETTINGS.size, crop_fraction=crop).pixels
+        assert (record["image"].numpy()[0] == square).all(), name
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,7 @@ from training.build.build import build_folders
 from training.data.batches import decode_records, read_records
 from training.data.folder import read_data
 from training.errors import TrainingError
+from training.files import LOCK, holding
 
 ROOT = Path(__file__).parents[3]
 KILLS = 10
@@ -98,6 +101,33 @@ def test_a_full_disk_is_named_from_worker_processes_too(archive: Path, small_dis
         build_folders(
             list_isic2019(archive), [], [SETTINGS], epath.Path(small_disk / "out"), processes=2
         )
+
+
+def test_a_second_build_in_one_folder_is_told_at_once(archive: Path, tmp_path: Path) -> None:
+    out = epath.Path(tmp_path / "out")
+    with holding(out), pytest.raises(TrainingError, match=f"{out}: another build is at work there"):
+        build_isic2019(archive, tmp_path / "out")
+    assert not list(out.iterdir())
+    build_isic2019(archive, tmp_path / "out")
+    with holding(out):  # a finished folder is only looked at
+        build_isic2019(archive, tmp_path / "out")
+    assert not (out / LOCK).exists()
+
+
+def test_a_build_that_waited_for_none_takes_what_another_finished(
+    archive: Path, data: epath.Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one ends after this one looked, and before it has the lock."""
+
+    @contextmanager
+    def hold_late(folder: epath.Path) -> Iterator[None]:
+        shutil.copytree(data, folder)
+        with holding(folder):
+            yield
+
+    monkeypatch.setattr("training.build.build.holding", hold_late)
+    monkeypatch.setattr("training.build.build._cut_pieces", None)
+    assert build_isic2019(archive, tmp_path / "out") == read_data(data).build
 
 
 @pytest.fixture

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from etils import epath
 from PIL import Image
 
+from processing.drawing import draw_lesion
 from tests.isic import METADATA, needs
 from tests.training.archives import write_isic2020
 from training.__main__ import main
+from training.data.folder import Build, read_build
 from training.errors import TrainingError
 
 ROOT = Path(__file__).parents[3]
@@ -22,7 +25,14 @@ COMPARE = ["compare", "--data", ".", "--run", "x"]
     ("arguments", "complaint"),
     [
         (BUILD, "--preset or --size with --crop"),
-        ([*BUILD, "--size", "64"], "--size and --crop go together"),
+        ([*BUILD, "--size", "64"], "--size and --crop FRACTION go together"),
+        ([*BUILD, "--size", "64", "--crop", "a=1"], "--size and --crop FRACTION go together"),
+        ([*BUILD, *SQUARE, "--crop", "a=0"], "'--crop': 0"),
+        ([*BUILD, *SQUARE, "--crop", "a=1.5"], "'--crop': 1.5"),
+        ([*BUILD, *SQUARE, "--crop", "a=half"], "'--crop': 'half' is not a valid float"),
+        ([*BUILD, *SQUARE, "--crop", "=0.5"], "Give SOURCE=FRACTION"),
+        ([*BUILD, *SQUARE, "--crop", "0.5"], "one FRACTION for all sources, and one for each"),
+        ([*BUILD, *SQUARE, *("--crop", "a=0.5") * 2], "one FRACTION for all sources"),
         ([*BUILD, *SQUARE, "--size", "224", "--preset", "224"], "Two data sets have the same size"),
         ([*BUILD[:-2], *SQUARE], "Give --out"),
         ([*BUILD, *SQUARE, "--with-ak"], "--with-ak needs --target malignant"),
@@ -74,13 +84,36 @@ def test_a_fault_of_the_input_is_one_line_without_a_traceback(
     assert done.stderr.splitlines()[-1].startswith("Error: ")
 
 
-def test_an_extra_source_that_is_not_there_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("option", "value"), [("--extra", "archive"), ("--crop", "archive=0.7")])
+def test_a_source_of_an_option_that_is_not_there_is_named(
+    tmp_path: Path, option: str, value: str
+) -> None:
     (tmp_path / "drawn.csv").write_text("image,target\ndrawn,1\n")
     Image.new("RGB", (64, 64)).save(tmp_path / "drawn.jpg")
-    command = ["--csv", str(tmp_path / "drawn.csv"), "--extra", "archive", "--plan"]
+    command = ["--csv", str(tmp_path / "drawn.csv"), option, value, "--plan"]
     result = CliRunner().invoke(main, ["build", *command])
     assert isinstance(result.exception, TrainingError)
-    assert str(result.exception) == "--extra archive: the sources are drawn."
+    assert str(result.exception) == f"{option} archive: the sources are drawn."
+
+
+def test_the_crop_of_a_source_is_recorded_with_a_warning_if_it_is_scored(tmp_path: Path) -> None:
+    rows = ["image,target,source"]
+    for i in range(12):
+        image = Image.fromarray(draw_lesion(i, 48, irregular=i % 2 == 0))
+        image.save(tmp_path / f"drawn{i}.png")
+        rows.append(f"drawn{i},{int(i % 2 == 0)},{'field' if i < 4 else 'plain'}")
+    (tmp_path / "drawn.csv").write_text("\n".join(rows))
+    common = ["build", "--csv", str(tmp_path / "drawn.csv"), "--size", "32", "--shards", "2"]
+    crops = ["--crop", "1", "--crop", "field=0.7"]
+    for name, extra in (("scored", []), ("extra", ["--extra", "field"])):
+        options = [*common, *crops, *extra, "--out", str(tmp_path / name)]
+        CliRunner().invoke(main, options, catch_exceptions=False)
+        built = read_build(epath.Path(tmp_path / name))
+        assert isinstance(built, Build)
+        assert built.settings.source_crops == {"field": 0.7}
+        assert built.settings.crop_fraction == 1
+        warned = any("--crop field=0.7: folds are scored" in text for text in built.warnings)
+        assert warned == (name == "scored")
 
 
 def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -246,6 +246,29 @@ def test_a_public_set_can_be_the_data(tmp_path: Path) -> None:
     assert report.shortcuts[0].columns == ("age_approx",)
 
 
+def test_counts_and_baselines_are_shown_by_source_and_kind_of_photo(data: epath.Path) -> None:
+    """Half of the melanomas are from an archive of melanomas, which is not scored."""
+    there = read_data(data)
+    cases = there.cases
+    of_archive = (cases["target"] == 1) & (cases.index % 2 == 0)
+    cases = cases.assign(
+        source=cases["source"].mask(of_archive, "archive"),
+        modality=cases["modality"].mask(cases.index % 5 == 0, "close-up"),
+    )
+    settings = there.build.settings.model_copy(update={"extra_sources": ("archive",)})
+    build = there.build.model_copy(update={"settings": settings})
+    report = audit_data(there._replace(cases=cases, build=build), [])
+    strata = report.strata[str(data)]
+    assert strata["images"].sum() == 80
+    assert [each.columns for each in report.origins] == [("source",), ("modality",)]
+    assert ("source",) not in {each.columns for each in report.shortcuts}  # one source is scored
+    printed = render(report)
+    count = of_archive.sum() - (of_archive & (cases["modality"] == "close-up")).sum()
+    assert re.search(rf"archive +dermoscopic +{count} +{count} +100.0%", printed)
+    assert "every image of archive is positive (trained on, never scored)" in printed
+    assert "every image of isic2019" not in printed
+
+
 def test_a_folder_of_one_class_is_audited_without_shortcuts(data: epath.Path) -> None:
     there = read_data(data)
     report = audit_data(there._replace(cases=there.cases.assign(target=0)), [])

@@ -1,23 +1,25 @@
 import base64
 import io
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from etils import epath
 from PIL import Image
 
 from processing.drawing import draw_lesion
-from tests.training.archives import SETTINGS
+from tests.training.archives import SETTINGS, forget_hashes
 from tests.training.html_page import Page
 from tests.training.kaggle_sets import ISIC2019_ABSENT, write_kaggle_set
 from training.build.build import build_folders
 from training.build.sources import read_sources
 from training.data.folder import DROPPED, read_data, read_dropped
-from training.data.tfrecords import encode_example, write_shard
+from training.data.tfrecords import encode_example, read_examples, write_shard
 from training.data.vocabulary import TARGETS
 from training.errors import TrainingError
+from training.inspect import sheets
 from training.inspect.report import write_report
 
 IMAGES, ABSENT, COPIES = 40, 60, 2
@@ -118,11 +120,17 @@ def test_the_contact_sheet_shows_as_many_positives_as_others(
 
 
 def test_the_contact_sheet_reads_no_more_shards_than_it_needs(
-    data: epath.Path, report: Report, tmp_path: Path
+    data: epath.Path, report: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = shutil.copytree(data, tmp_path / "copy")
-    (copy / read_data(data).build.shard_names[-1]).unlink()
-    assert report(copy).tags["img"] == 48
+    opened = []
+
+    def read_and_note(shard: epath.Path, *keys: str) -> Iterator[dict[str, Any]]:
+        opened.append(shard)
+        return read_examples(shard, *keys)
+
+    monkeypatch.setattr(sheets, "read_examples", read_and_note)
+    assert report(data).tags["img"] == 48
+    assert opened == read_data(data).shards()[:-1]
 
 
 def test_the_page_needs_nothing_else(clinic: epath.Path, report: Report) -> None:
@@ -161,6 +169,7 @@ def test_markup_in_names_is_shown_and_not_rendered(report: Report, tmp_path: Pat
 
 def test_a_damaged_shard_is_named(data: epath.Path, report: Report, tmp_path: Path) -> None:
     copy = shutil.copytree(data, tmp_path / "copy")
+    forget_hashes(copy)
     shard = copy / read_data(data).build.shard_names[0]
     shard.write_bytes(shard.read_bytes()[:-100])
     with pytest.raises(TrainingError, match=rf"{shard.name}: .*Build the data set again"):
@@ -171,6 +180,7 @@ def test_an_image_that_cannot_be_read_is_named(
     data: epath.Path, report: Report, tmp_path: Path
 ) -> None:
     copy = epath.Path(shutil.copytree(data, tmp_path / "copy"))
+    forget_hashes(Path(copy))
     there = read_data(copy)
     members = there.cases[there.cases["shard"] == 0].assign(patient_code=-1)
     records = (encode_example(case, b"no JPEG") for case in members.to_dict("records"))
@@ -183,6 +193,7 @@ def test_shards_that_lack_an_image_are_refused(
     data: epath.Path, report: Report, tmp_path: Path
 ) -> None:
     copy = shutil.copytree(data, tmp_path / "copy")
+    forget_hashes(copy)
     names = read_data(data).build.shard_names
     shutil.copy(copy / names[3], copy / names[0])
     with pytest.raises(TrainingError, match="DRAWN_.* not in its shards"):

@@ -11,7 +11,12 @@ from training.build.sources import read_sources
 from training.data.folds import assign_shards
 from training.data.vocabulary import TARGETS
 from training.errors import TrainingError
-from training.inspect.shortcuts import carry_shortcuts, measure_shortcuts
+from training.inspect.shortcuts import (
+    carry_shortcuts,
+    count_strata,
+    measure_origins,
+    measure_shortcuts,
+)
 
 
 def test_columns_that_predict_the_target_score_high_and_others_do_not() -> None:
@@ -31,6 +36,22 @@ def test_a_source_that_predicts_the_target_is_shown_alone() -> None:
     source = measure_shortcuts(cases, folds=2)[-1]
     assert source.columns == ("source",)
     assert source.auc.value == 1
+
+
+def test_an_archive_of_one_class_tells_the_target_and_the_kind_of_photo_does_not() -> None:
+    cases = pd.concat([make_cases(f"{i}", seed=i) for i in range(8)], ignore_index=True)
+    half = cases.index % 2 == 0
+    cases["source"] = np.where(half & (cases["target"] == 1), "archive", "isic2020")
+    cases["modality"] = np.where(cases.index % 4 < 2, "dermoscopic", "close-up")
+    source, modality = measure_origins(cases, folds=2)
+    assert (source.columns, modality.columns) == (("source",), ("modality",))
+    assert source.auc.value == 0.75  # the half of the melanomas that is in the archive
+    assert modality.auc.value == pytest.approx(0.5, abs=0.1)
+    strata = count_strata(cases).set_index(["source", "modality"])
+    assert strata.loc["archive", "only"].tolist() == [1, 1]
+    assert strata.loc["isic2020", "only"].isna().all()
+    assert strata["images"].sum() == len(cases)
+    assert strata["positives"].sum() == cases["target"].sum()
 
 
 def test_a_patient_is_not_in_training_when_it_is_scored() -> None:

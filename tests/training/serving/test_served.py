@@ -8,7 +8,8 @@ from etils import epath
 
 from tests.training.archives import SETTINGS, build_isic2019, write_isic2019
 from tests.training.conftest import Exported
-from training.data.folder import Data
+from tests.training.kaggle_sets import write_kaggle_set
+from training.data.folder import Data, read_data
 from training.errors import TrainingError
 from training.evaluate.evaluation import evaluate_run
 from training.recipe import TrainSettings
@@ -41,6 +42,7 @@ def test_a_test_set_that_is_cut_as_the_training_data_is_read(
         ({"size": 48}, "images of 48 px, but the model takes 64"),
         ({"crop_fraction": 1.0}, "crop_fraction 1.0, but the training data of 0.8"),
         ({"pixel_path": 1}, "pixel_path 1, but the training data of 2"),
+        ({"source_crops": {"isic2019": 0.7}}, "squares of isic2019 cut with 0.7, but photos are"),
         ({"target": "malignant"}, "counts malignant as positive, but the training data melanoma"),
     ],
 )
@@ -51,6 +53,28 @@ def test_a_test_set_that_does_not_fit_the_training_data_is_refused(
     build_isic2019(other_lesions, tmp_path / "test", settings)
     with pytest.raises(TrainingError, match=f"--test {tmp_path}/test .*{complaint}"):
         read_tests([epath.Path(tmp_path / "test")], read)
+
+
+def test_a_public_test_set_that_shares_pictures_under_other_names_is_refused(
+    read: Data, tmp_path: Path
+) -> None:
+    """Lesion 0 and some others are drawn in both; the public set knows no fingerprints."""
+    whole = read.build.settings.model_copy(update={"crop_fraction": 1.0})
+    data = read._replace(build=read.build.model_copy(update={"settings": whole}))
+    public = epath.Path(write_kaggle_set(tmp_path / "public", 16, SETTINGS.size))
+    with pytest.raises(TrainingError, match=r"shares \d+ near-duplicate pictures .*first DRAWN_"):
+        read_tests([public], data)
+    with pytest.raises(TrainingError, match=r"near-duplicate pictures .*first DRAWNK_"):
+        read_tests([rename(public)], read_data(public))
+
+
+def rename(public: epath.Path) -> epath.Path:
+    """The same pictures in a public set with names and patients of its own."""
+    other = epath.Path(write_kaggle_set(public.parent / "other", 16, SETTINGS.size, prefix="OTHER"))
+    assert not set(read_data(other).cases["image_name"]) & set(
+        read_data(public).cases["image_name"]
+    )
+    return other
 
 
 @pytest.mark.parametrize(
