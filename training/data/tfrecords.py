@@ -6,6 +6,7 @@ are our additions.
 """
 
 import math
+import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,8 @@ from training.data.vocabulary import DIAGNOSES, MODALITIES, SEXES, SITES, SKIN_T
 from training.errors import BUILD_AGAIN, TrainingError
 from training.files import replacing
 
+# What TensorFlow writes around its message, and on further lines: nodes of its graph.
+_OF_THE_GRAPH = re.compile(r"\{\{.*?\}\} *| *\[Op:.*")
 _BYTES = tf.io.FixedLenFeature([], tf.string)
 _INT_OR_MISSING = tf.io.FixedLenFeature([], tf.int64, default_value=-1)
 FEATURES = {
@@ -79,8 +82,8 @@ def read_examples(shard: epath.Path, *keys: str) -> Iterator[dict[str, Any]]:
     try:
         yield from tf.data.TFRecordDataset(str(shard)).map(pick).as_numpy_iterator()
     except tf.errors.OpError as error:
-        first = error.message.partition("\n")[0]  # TensorFlow may append the whole graph
-        raise TrainingError(f"{shard}: {first}. {BUILD_AGAIN}") from error
+        problem = _OF_THE_GRAPH.sub("", error.message.partition("\n")[0])
+        raise TrainingError(f"{shard}: {problem}. {BUILD_AGAIN}") from error
 
 
 @contextmanager

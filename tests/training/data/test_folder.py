@@ -110,6 +110,8 @@ def test_a_shard_that_is_damaged_later_is_named_as_it_is_read(
         for _ in decode_records(choose_records(read, read.cases), SETTINGS.size, 32):
             pass
     assert len(str(raised.value).splitlines()) == 1
+    assert "{{" not in str(raised.value)
+    assert "[Op:" not in str(raised.value)
 
 
 def test_a_shard_that_is_damaged_during_training_is_named(
