@@ -60,6 +60,7 @@ def make_pipelines(data: Data) -> dict[str, Iterable[object]]:
     import tensorflow as tf
 
     from training.data import batches
+    from training.data.strata import draw_all
     from training.recipe import Augmentation
 
     size, strength = data.build.settings.size, Augmentation()
@@ -70,14 +71,15 @@ def make_pipelines(data: Data) -> dict[str, Iterable[object]]:
         epochs=EPOCHS,
         augmentation=strength,
         positive_weight=1.0,
-        positives_repeated=1,
+        draw=draw_all(data.cases),
         diagnosis=False,
         seed=0,
     )
     shuffled = batches.read_records(data.shards()).shuffle(batches.SHUFFLE_RECORDS, seed=0).repeat()
     decoded = batches.decode_records(shuffled, size, BATCH_SIZE)
-    # Cutout is off by default, and Keras has no layer that draws the same square.
-    augment = make_keras_layers(**strength.model_dump(exclude={"cutout"}))
+    # What is off by default, Keras has no layer for or none that draws the same.
+    off = {name for name, value in strength if value == 0}
+    augment = make_keras_layers(**strength.model_dump(exclude=off))
     layered = decoded.map(
         lambda batch: (augment(batch["image"], training=True), batch["target"]),
         tf.data.AUTOTUNE,

@@ -92,6 +92,13 @@ class Augmentation(StrictModel):
     contrast: float = Field(0.15, ge=0, lt=1)
     saturation: float = Field(0.15, ge=0, lt=1)
     cutout: float = Field(0.0, ge=0, lt=1)  # side of the blanked square, fraction of the image's
+    aspect: float = Field(0.0, ge=0, le=1)  # 0.2: squeezed in one direction by up to 1/1.2
+    # What other cameras and uploads do; a random half of the images stay as they are.
+    downscale: float = Field(0.0, ge=0, le=7)  # 2: to as little as 1/3 of the side, and back
+    blur: float = Field(0.0, ge=0, le=0.1)  # standard deviation, fraction of the image's side
+    jpeg: float = Field(0.0, ge=0, lt=1)  # 0.6: quality from 100 down to 40
+    vignette: float = Field(0.0, ge=0, le=1)  # fraction of images that get a round black surround
+    mixup: float = Field(0.0, ge=0, le=10)  # both parameters of the beta distribution
 
 
 class Recipe(StrictModel):
@@ -120,14 +127,32 @@ class Recipe(StrictModel):
     freeze_epochs: Annotated[int, Field(ge=0)] = Field(
         0, description="First epochs in which only the last layer is trained."
     )
+    thaw_warmup_epochs: NonNegative = Field(
+        0.5,
+        description="Epochs in which the rate rises from 0 again once the backbone is trained, too "
+        "(with --freeze-epochs).",
+    )
     loss: Loss = Loss()
     schedule: Schedule = Schedule()
+    clip_norm: Positive | None = Field(
+        None,
+        description="Longest gradient of all weights together; longer ones are shortened."
+        "  [default: no limit]",
+    )
     diagnosis_weight: NonNegative = Field(
         0.0,
         description="Weight of the loss of a second head, which learns the diagnosis; 0: none.",
     )
     positives_repeated: Annotated[int, Field(ge=1), Option("repeat-positives")] = Field(
         1, description="How often an epoch shows each positive image."
+    )
+    epoch_images: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Images in one epoch.  [default: as many as there are training images]"
+    )
+    balance: tuple[str, ...] = Field(
+        (),
+        description="Share of an epoch that a group of images makes up, such as "
+        "source:milk10k,target:1=0.2; repeatable. The images in no group share the rest.",
     )
     extra_sources: Annotated[tuple[str, ...], Option("extra")] = Field(
         (), description="Source to train on but not to score; repeatable."
@@ -139,6 +164,11 @@ class Recipe(StrictModel):
     averaged_share: Share = Field(
         0.1,
         description="Fraction of the steps, at the end, over which the weights are averaged.",
+    )
+    batchnorm_images: Annotated[int, Field(ge=0)] = Field(
+        2048,
+        description="Training images, not augmented, over which the statistics of batch "
+        "normalization are estimated for the final weights; 0: keep those of the last steps.",
     )
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.2, description="Dropout rate before the last layer."
@@ -161,6 +191,9 @@ class TrainSettings(Recipe):
     data: str  # path of the data folder
     data_sha256: str  # of the table of cases
     size: Annotated[int, Field(ge=32)]  # pixels
+    # Runs from before these settings were trained without them.
+    thaw_warmup_epochs: NonNegative = 0.0
+    batchnorm_images: Annotated[int, Field(ge=0)] = 0
     # How the squares were cut from the photos, and served photos will be (build.json may cut some
     # sources otherwise: `source_crops`); None in runs from before it was recorded.
     crop_fraction: float | None = None

@@ -41,6 +41,8 @@ def settings() -> TrainSettings:
         epochs=3,
         loss=Loss(name="focal"),
         extra_sources=("isic2019", "isic2020"),
+        thaw_warmup_epochs=0.5,
+        batchnorm_images=2048,
         tta=False,
     )
 

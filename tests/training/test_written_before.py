@@ -7,6 +7,7 @@ which are too large to be kept here), and a store with two bundles around a smal
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,12 +78,16 @@ def test_a_run_gives_its_settings_to_another_and_can_be_resumed() -> None:
     assert given.pop("data") == "data"
     settings = make_settings(data, given)
     built = data.build.settings
-    now = {"crop_fraction": built.crop_fraction, "pixel_path": built.pixel_path}
+    now: dict[str, Any] = {"crop_fraction": built.crop_fraction, "pixel_path": built.pixel_path}
     assert now["pixel_path"] == 1
     written = read_settings(RUN)
     assert written.crop_fraction is written.pixel_path is None
-    assert settings == written.model_copy(update={"data": str(data.folder), **now})
-    check_run(RUN, settings, resume=True)
+    now["data"] = str(data.folder)
+    new_defaults = {"thaw_warmup_epochs": 0.5, "batchnorm_images": 2048}
+    assert settings == written.model_copy(update=now | new_defaults)
+    resumed = make_settings(data, {}, written)
+    assert resumed == written.model_copy(update=now)
+    check_run(RUN, resumed, resume=True)
 
 
 def test_figures_of_a_run_are_read_and_come_out_the_same_again(run: Path) -> None:

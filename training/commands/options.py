@@ -182,7 +182,7 @@ def make_settings(
     """
     from training.train.run import CONFIG, read_settings
 
-    merged = merge(earlier.model_dump() if earlier else {}, given)
+    merged = merge(earlier.model_dump() if earlier else Recipe().model_dump(), given)
     if merged.get("size") is None:
         merged["size"] = data.build.settings.size
     if "weights" in given:

@@ -4,16 +4,18 @@ import functools
 import io
 import os
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import tensorflow as tf
 from etils import epath
+from numpy.typing import NDArray
 from PIL import Image
 
-from training.data.augment import augment_batch, draw_changes
+from training.data.augment import augment_batch, degrade, draw_changes, draw_mixtures, mix
 from training.data.folder import Data
+from training.data.strata import Draw
 from training.data.tfrecords import decode_image, parse_example, read_examples
 from training.data.vocabulary import DIAGNOSES
 from training.errors import BUILD_AGAIN, TrainingError
@@ -33,15 +35,9 @@ class Feeding(NamedTuple):
     epochs: int
     augmentation: Augmentation
     positive_weight: float
-    positives_repeated: int  # how often an epoch shows each positive image
+    draw: Draw  # how often each epoch shows each of the training cases
     diagnosis: bool  # also give the diagnosis as a label
     seed: int
-
-
-def count_examples(cases: pd.DataFrame, positives_repeated: int) -> tuple[int, int]:
-    """Count the positive and the negative examples of one epoch."""
-    positives = int(cases["target"].sum())
-    return positives * positives_repeated, len(cases) - positives
 
 
 def make_training_dataset(
@@ -55,8 +51,8 @@ def make_training_dataset(
     """Make the batches of all epochs: images (B, S, S, 3) float32 0..255, labels and weights.
 
     Labels (B, 1) float32 and weights (B,) float32 are those of the target. With
-    `feeding.diagnosis`, both become pairs whose second item is that of the diagnosis: (B,) int64,
-    and (B,) float32 that is 0 where the diagnosis is unknown.
+    `feeding.diagnosis`, both become pairs whose second item is that of the diagnosis: (B,) int64
+    (with mixup (B, D) float32), and (B,) float32 that is 0 where the diagnosis is unknown.
 
     Every epoch has its own order and augmentation; the same seed repeats them.
 
@@ -73,21 +69,31 @@ def make_training_dataset(
     first_epoch, first_step = start
     if first_epoch >= feeding.epochs:
         raise ValueError(f"No epoch is left: start {start}, epochs {feeding.epochs}.")
+    done = (first_epoch * feeding.steps_per_epoch + first_step) * feeding.batch_size
     records = _order_records(data, cases, labels, feeding, first_epoch)
-    records = records.skip(first_step * feeding.batch_size)
+    records = records.skip(first_step * feeding.batch_size).enumerate(done)
     first, last, _ = rows.indices(feeding.batch_size)
     if last - first < feeding.batch_size:
         records = _take_rows(records, first, last, feeding.batch_size)
+    strength = feeding.augmentation
+    degraded = strength.downscale or strength.blur or strength.jpeg
 
-    def decode(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def decode(number: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         parsed = parse_example(record)
-        return _decode(parsed, data.build.settings.size, feeding.size), labels.row(parsed)
+        image = _decode(parsed, data.build.settings.size, feeding.size)
+        if degraded:
+            image = degrade(image, strength, tf.stack([tf.cast(feeding.seed, tf.int64), number]))
+        return image, labels.row(parsed)
 
-    def augment(batch: tuple[tf.Tensor, tf.Tensor], step: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def augment(batch: tuple[tf.Tensor, tf.Tensor], step: tf.Tensor) -> tuple[Any, ...]:
         images, row = batch
         seed = tf.stack([tf.constant(feeding.seed, tf.int64), step])
         changes = draw_changes(feeding.batch_size, seed)[first:last]
-        return augment_batch(images, feeding.augmentation, changes), *labels.read(row, feeding)
+        images = augment_batch(images, strength, changes)
+        if not strength.mixup:
+            return images, *labels.read(row, feeding)
+        shares = draw_mixtures(feeding.batch_size, strength, seed)[first:last]
+        return mix(images, shares), *labels.mix(row, feeding, shares, len(data.diagnoses))
 
     batches = records.map(decode, tf.data.AUTOTUNE, deterministic=True).batch(
         last - first, drop_remainder=True
@@ -109,9 +115,10 @@ def _order_records(
     """Chain the serialised records of all epochs from `first_epoch` on, each in its own order."""
     epochs = []
     for epoch in range(first_epoch, feeding.epochs):
+        counts = feeding.draw.count_shown(epoch)
         seed = feeding.seed * _EPOCH_SEEDS + epoch
         shards = np.random.default_rng(seed).permutation(sorted(set(cases["shard"])))
-        records = _choose(data, cases, shards, labels, feeding.positives_repeated)
+        records = _choose(data, shards, labels, counts)
         # Keras reads one batch before it trains; that must not reshuffle the rest.
         shuffled = records.shuffle(SHUFFLE_RECORDS, seed, reshuffle_each_iteration=False)
         epochs.append(shuffled.take(feeding.steps_per_epoch * feeding.batch_size))
@@ -137,11 +144,10 @@ class _Labels:
         """Return the row of a record in the table, or -1 if it is not there."""
         return self._rows.lookup(parsed["image_name"])
 
-    def count(self, record: tf.Tensor, positives_repeated: int) -> tf.Tensor:
-        """Return how often an epoch shows a record."""
+    def count(self, record: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+        """Return how often a record is shown, where `counts` (N,) int64 says it for each row."""
         row = self.row(parse_example(record))
-        repeated = tf.where(self._target[tf.maximum(row, 0)] > 0, positives_repeated, 1)
-        return tf.where(row < 0, tf.constant(0, tf.int64), tf.cast(repeated, tf.int64))
+        return tf.where(row < 0, tf.constant(0, tf.int64), tf.gather(counts, tf.maximum(row, 0)))
 
     def read(self, row: tf.Tensor, feeding: Feeding) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the labels and weights of rows (B,)."""
@@ -153,38 +159,53 @@ class _Labels:
         known = tf.cast(diagnosis >= 0, tf.float32)
         return (target[:, None], tf.maximum(diagnosis, 0)), (weight, known)
 
+    def mix(
+        self, row: tf.Tensor, feeding: Feeding, shares: tf.Tensor, diagnoses: int
+    ) -> tuple[Any, Any]:
+        """Return the labels and weights of mixed rows (B,); the diagnosis is (B, D) float32.
+
+        A mixed label is the mean of both, weighted by what is left of each and by its own weight,
+        so that the loss is the same mean of both losses.
+        """
+        labels, weights = self.read(row, feeding)
+        if not feeding.diagnosis:
+            return _mix_weighted(labels, weights, shares)
+        one_hot = tf.one_hot(labels[1], diagnoses)
+        target, weight = _mix_weighted(labels[0], weights[0], shares)
+        diagnosis, known = _mix_weighted(one_hot, weights[1], shares)
+        return (target, diagnosis), (weight, known)
+
+
+def _mix_weighted(
+    labels: tf.Tensor, weights: tf.Tensor, shares: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    mixed = mix(weights, shares)
+    weighted = mix(labels * weights[:, None], shares)
+    return tf.math.divide_no_nan(weighted, mixed[:, None]), mixed
+
 
 def choose_records(data: Data, cases: pd.DataFrame) -> tf.data.Dataset:
     """Read the serialised records of some rows of the table of cases, shard after shard."""
-    return _choose(data, cases, sorted(set(cases["shard"])), _Labels(cases), 1)
+    once = np.ones(len(cases), np.int64)
+    return _choose(data, sorted(set(cases["shard"])), _Labels(cases), once)
 
 
 def _choose(
-    data: Data,
-    cases: pd.DataFrame,
-    shards: Iterable[int],
-    labels: _Labels,
-    positives_repeated: int,
+    data: Data, shards: Iterable[int], labels: _Labels, counts: NDArray[np.int64]
 ) -> tf.data.Dataset:
     shards = list(shards)
     records = read_records(data.shards(shards))
-    whole = len(cases) == data.cases["shard"].isin(shards).sum()
-    if whole and positives_repeated == 1:
+    if len(counts) == data.cases["shard"].isin(shards).sum() and (counts == 1).all():
         return records
+    numbers = tf.constant(counts)
     return records.flat_map(
-        lambda record: tf.data.Dataset.from_tensors(record).repeat(
-            labels.count(record, positives_repeated)
-        )
+        lambda record: tf.data.Dataset.from_tensors(record).repeat(labels.count(record, numbers))
     )
 
 
 def _take_rows(records: tf.data.Dataset, first: int, last: int, batch_size: int) -> tf.data.Dataset:
-    """Keep the records `first` to `last` of each `batch_size`, still undecoded."""
-    return (
-        records.enumerate()
-        .filter(lambda i, _: (i % batch_size >= first) & (i % batch_size < last))
-        .map(lambda _, record: record)
-    )
+    """Keep the numbered records `first` to `last` of each `batch_size`, still undecoded."""
+    return records.filter(lambda i, _: (i % batch_size >= first) & (i % batch_size < last))
 
 
 def decode_records(

@@ -105,6 +105,11 @@ class Data(NamedTuple):
         """The cases that may be scored: those of the extra sources are trained on only."""
         return self.cases[~self.cases["source"].isin(self.build.settings.extra_sources)]
 
+    @property
+    def diagnoses(self) -> tuple[str, ...]:
+        """The diagnoses that were known when the data were built; a second head learns these."""
+        return self.build.vocabularies.get("diagnosis", DIAGNOSES)
+
     def shards(self, numbers: Iterable[int] | None = None) -> list[epath.Path]:
         """Return the paths of the shards `numbers`, or of all shards."""
         names = self.build.shard_names

@@ -9,7 +9,7 @@ import pandas as pd
 import tensorflow as tf
 from PIL import Image
 
-from training.data.augment import augment_batch, draw_changes
+from training.data.augment import augment_batch, degrade, draw_changes, draw_mixtures, mix
 from training.data.folder import Data
 from training.data.tfrecords import read_examples
 from training.errors import TrainingError
@@ -68,11 +68,26 @@ def make_augmented_sheet(
             f"{cases['image_name'].iloc[0]}; the page of inspect shows some with their images."
         )
     image = _read_images(data, chosen)[image_name]
-    images = np.repeat(np.asarray(image)[None], _VARIANTS, axis=0)  # (B, S, S, 3)
-    changes = draw_changes(_VARIANTS, tf.constant([_SEED, 0], tf.int64))
-    varied = np.rint(augment_batch(images, strength, changes).numpy()).astype(np.uint8)
+    seed = tf.constant([_SEED, 0], tf.int64)
+    varied = _augment([image] * _VARIANTS, strength, seed)
+    if strength.mixup:
+        others = data.cases.drop(chosen.index).sample(_VARIANTS, replace=True, random_state=_SEED)
+        read = _read_images(data, others.drop_duplicates())
+        partners = _augment([read[name] for name in others["image_name"]], strength, seed + 1)
+        pairs = tf.reshape(tf.stack([varied, partners], axis=1), [-1, *varied.shape[1:]])
+        varied = mix(pairs, draw_mixtures(2 * _VARIANTS, strength, seed))[::2]
+    varied = np.rint(varied).astype(np.uint8)
     uris = [_encode(each) for each in (image, *map(Image.fromarray, varied))]
     return AugmentedSheet(image_name, strength, uris)
+
+
+def _augment(images: list[Image.Image], strength: Augmentation, seed: tf.Tensor) -> tf.Tensor:
+    """Augment images as training does, up to mixing them: (B, S, S, 3) float32."""
+    degraded = [
+        degrade(tf.constant(np.asarray(image)), strength, seed + tf.constant([0, i], tf.int64))
+        for i, image in enumerate(images)
+    ]
+    return augment_batch(tf.stack(degraded), strength, draw_changes(len(images), seed))
 
 
 def _choose_sheets(data: Data) -> dict[str, pd.DataFrame]:

@@ -12,7 +12,7 @@ from training.files import is_full
 from training.model.network import build_model
 from training.recipe import CHECKPOINT_MINUTES, TrainSettings, list_changes
 from training.train.fold import Job, plan_feeding, train_fold
-from training.train.hardware import check_batch_size, find_hardware
+from training.train.hardware import check_batch_size, check_mixtures, find_hardware
 from training.train.report import write_run_report
 from training.train.run import (
     OOF,
@@ -56,9 +56,11 @@ def cross_validate(
     unknown = [fold for fold in only_folds if fold not in splits]
     if unknown:
         raise TrainingError(f"--only-fold {unknown[0]}: folds are 0 to {settings.folds - 1}.")
+    feedings = {fold: plan_feeding(settings, splits[fold]) for fold in only_folds or splits}
     check_first_records(data.shards(), data.build.settings.size)
     hardware = find_hardware(precision)
     check_batch_size(settings.batch_size, hardware)
+    check_mixtures(settings, hardware)
     if hardware.process == 0:
         check_run(run, settings, resume)
     # Before the run folder is made, so that weights that are not available leave nothing behind.
@@ -71,7 +73,7 @@ def cross_validate(
     if hardware.process == 0:
         open_run(run, settings)
         note_environment(run, hardware.description, hardware.precision)
-    for fold in only_folds or splits:
+    for fold, feeding in feedings.items():
         folder = fold_folder(run, fold)
         if (folder / OOF).exists():
             _log.info("Fold %d is already finished", fold)
@@ -81,7 +83,7 @@ def cross_validate(
             settings=settings,
             data=data,
             split=splits[fold],
-            feeding=plan_feeding(settings, splits[fold]),
+            feeding=feeding,
             folder=folder,
             hardware=hardware,
             checkpoint_minutes=checkpoint_minutes,

@@ -3,19 +3,22 @@
 import logging
 import math
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
-from training.data.batches import Feeding, count_examples, make_training_dataset
+from training.data.batches import Feeding, make_training_dataset
 from training.data.folder import Data
-from training.data.vocabulary import DIAGNOSES
+from training.data.strata import describe_draw, draw_all, draw_balanced
 from training.errors import TrainingError
 from training.files import replacing, write_table
 from training.model.network import build_model
-from training.recipe import TrainSettings
+from training.recipe import Augmentation, TrainSettings
+from training.train.batchnorm import estimate_statistics
 from training.train.checkpoint import (
     Checkpoint,
     State,
@@ -25,10 +28,11 @@ from training.train.checkpoint import (
     write_history,
 )
 from training.train.hardware import Hardware
+from training.train.held_out import HeldOutAuc
 from training.train.losses import choose_positive_weight, make_loss
 from training.train.predict import predict
 from training.train.progress import Progress
-from training.train.run import KERAS_MODEL, OOF, fold_folder
+from training.train.run import DRAWN, KERAS_MODEL, OOF, fold_folder
 from training.train.schedules import PerStep
 from training.train.splits import Split
 
@@ -63,6 +67,9 @@ def train_fold(job: Job) -> None:
         state = read_checkpoint(checkpoint_path(job.folder))
         _log.info("Continuing in epoch %d, after step %d", state.epoch + 1, state.step)
     job.folder.mkdir(parents=True, exist_ok=True)
+    if hardware.process == 0:
+        drawn = describe_draw(job.feeding.draw, split.training["target"].to_numpy())
+        write_whole(job.folder / DRAWN, drawn.to_csv(index=False))
     for phase in _list_phases(settings):
         if state and state.epoch >= phase.end < settings.epochs:
             continue
@@ -74,9 +81,11 @@ def train_fold(job: Job) -> None:
     model.optimizer.finalize_variable_values(model.trainable_variables)  # the averaged weights
     with hardware.alone(), hardware.scope():
         trained = _copy_for_inference(settings, model)
+        if settings.batchnorm_images:
+            _log.info("Estimating batch normalization from %d images", settings.batchnorm_images)
+            estimate_statistics(trained, _feed_clean_images(job))
         _log.info("Predicting the %d held-out images of fold %d", len(split.scored), split.fold)
-        at_once = hardware.devices * math.ceil(_PREDICTED_AT_ONCE / hardware.devices)
-        predictions = predict(trained, job.data, split.scored, at_once, settings.tta)
+        predictions = predict(trained, job.data, split.scored, _at_once(hardware), settings.tta)
     if not np.isfinite(predictions["logit"]).all():
         raise TrainingError(
             f"{job.folder.name}: the loss is finite, but the model's predictions are not. Train "
@@ -95,14 +104,24 @@ def plan_feeding(settings: TrainSettings, split: Split) -> Feeding:
     """Decide how the training images of a fold become batches.
 
     Raises:
-        TrainingError: the fold has fewer images than a batch.
+        TrainingError: an epoch has fewer images than a batch, or `balance` cannot be followed.
     """
-    positives, negatives = count_examples(split.training, settings.positives_repeated)
-    steps = (positives + negatives) // settings.batch_size
+    seed = settings.seed + split.fold
+    if settings.balance or settings.epoch_images:
+        if settings.positives_repeated > 1:
+            raise TrainingError(
+                "--repeat-positives cannot be combined with --balance or --epoch-images: give the "
+                "positive images a share instead, such as --balance target:1=0.3."
+            )
+        draw = draw_balanced(split.training, settings.balance, settings.epoch_images, seed)
+    else:
+        draw = draw_all(split.training, settings.positives_repeated)
+    positives, negatives = draw.count_classes(split.training["target"].to_numpy())
+    steps = draw.images // settings.batch_size
     if steps == 0:
         raise TrainingError(
-            f"--batch-size {settings.batch_size} is more than the {positives + negatives} training "
-            f"images of fold {split.fold}."
+            f"--batch-size {settings.batch_size} is more than the {draw.images} images that an "
+            f"epoch of fold {split.fold} shows."
         )
     return Feeding(
         size=settings.size,
@@ -111,17 +130,15 @@ def plan_feeding(settings: TrainSettings, split: Split) -> Feeding:
         epochs=settings.epochs,
         augmentation=settings.augmentation,
         positive_weight=choose_positive_weight(settings.loss, positives, negatives),
-        positives_repeated=settings.positives_repeated,
+        draw=draw,
         diagnosis=settings.diagnosis_weight > 0,
-        seed=settings.seed + split.fold,
+        seed=seed,
     )
 
 
 def build_fold_model(job: Job) -> keras.Model:
     """Build the network with the weights that the fold starts from."""
     settings = job.settings
-    # As many as when the data were built, so that checkpoints from then fit.
-    diagnoses = job.data.build.vocabularies.get("diagnosis", DIAGNOSES)
     with job.hardware.scope():
         model = build_model(
             settings.backbone,
@@ -129,7 +146,7 @@ def build_fold_model(job: Job) -> keras.Model:
             "none" if settings.weights_run else settings.weights,
             settings.dropout,
             settings.drop_connect,
-            len(diagnoses) if settings.diagnosis_weight else 0,
+            len(job.data.diagnoses) if settings.diagnosis_weight else 0,
         )
         if settings.weights_run:
             start = fold_folder(Path(settings.weights), job.split.fold) / KERAS_MODEL
@@ -163,7 +180,12 @@ def compile_phase(job: Job, model: keras.Model, phase: Phase) -> None:
         layer.trainable = not phase.frozen or layer.name in ("logit", "diagnosis")
     losses = [make_loss(settings.loss)]
     if feeding.diagnosis:
-        losses.append(keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        mixed = feeding.augmentation.mixup > 0  # a label is then a distribution, not a class
+        losses.append(
+            keras.losses.CategoricalCrossentropy(from_logits=True)
+            if mixed
+            else keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        )
     with job.hardware.scope():
         model.compile(
             _make_optimizer(settings, feeding.steps_per_epoch, phase),
@@ -178,8 +200,15 @@ def _make_optimizer(
 ) -> keras.optimizers.Optimizer:
     steps = (phase.end - phase.first) * steps_per_epoch
     optimizer = keras.optimizers.AdamW(
-        PerStep(settings.schedule, settings.epochs, steps_per_epoch, phase.first),
+        PerStep(
+            settings.schedule,
+            settings.epochs,
+            steps_per_epoch,
+            first_epoch=phase.first,
+            warmup_epochs=settings.thaw_warmup_epochs if phase.first else 0.0,
+        ),
         weight_decay=settings.weight_decay,
+        global_clipnorm=settings.clip_norm,
         use_ema=settings.averaged_share > 0,
         ema_momentum=max(0.0, 1 - 1 / max(1.0, settings.averaged_share * steps)),
     )
@@ -199,7 +228,10 @@ def fit_phase(job: Job, model: keras.Model, state: State | None, phase: Phase) -
         restore(model, state, phase.frozen)
     writes = job.hardware.process == 0
     checkpoint = Checkpoint(job.folder, job.checkpoint_minutes, phase.frozen, state, writes)
-    callbacks = [checkpoint]
+    callbacks: list[keras.callbacks.Callback] = [checkpoint]
+    if job.hardware.processes == 1:  # the others' variables are out of reach
+        shown = HeldOutAuc(job.data, job.split, job.hardware, _at_once(job.hardware))
+        callbacks.insert(0, shown)  # before those that record it
     if writes:
         board = job.folder / "tensorboard"
         callbacks.append(keras.callbacks.TensorBoard(board, write_graph=False))
@@ -227,11 +259,27 @@ def fit_phase(job: Job, model: keras.Model, state: State | None, phase: Phase) -
     return checkpoint.state
 
 
+def _at_once(hardware: Hardware) -> int:
+    """Return how many images to predict at once: a multiple of the number of devices."""
+    return hardware.devices * math.ceil(_PREDICTED_AT_ONCE / hardware.devices)
+
+
+def _feed_clean_images(job: Job) -> Iterator[NDArray[np.floating]]:
+    """Iterate over batches of training images of the first epoch, without augmentation."""
+    feeding = job.feeding
+    images = min(job.settings.batchnorm_images, feeding.draw.images)
+    off = Augmentation(**dict.fromkeys(Augmentation.model_fields, 0))
+    steps = max(1, images // feeding.batch_size)
+    clean = feeding._replace(epochs=1, augmentation=off, steps_per_epoch=steps)
+    for images, *_ in make_training_dataset(job.data, job.split.training, clean):
+        yield images.numpy()
+
+
 def _copy_for_inference(settings: TrainSettings, model: keras.Model) -> keras.Model:
-    """Build the same network in float32, without the second head."""
+    """Build the same network in float32, without the second head and without drop-connect."""
     policy = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_global_policy("float32")
-    copy = build_model(settings.backbone, settings.size, "none")
+    copy = build_model(settings.backbone, settings.size, "none", drop_connect=0.0)
     keras.mixed_precision.set_global_policy(policy)
     _copy_weights(model, copy)
     return copy

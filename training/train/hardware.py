@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from training.errors import TrainingError
+from training.recipe import TrainSettings
 
 _log = logging.getLogger(__name__)
 
@@ -121,6 +122,20 @@ def check_batch_size(batch_size: int, hardware: Hardware) -> None:
         raise TrainingError(
             f"--batch-size {batch_size} cannot be shared equally by {hardware.devices} devices. "
             f"Give a multiple of {hardware.devices}."
+        )
+
+
+def check_mixtures(settings: TrainSettings, hardware: Hardware) -> None:
+    """Check that mixup finds a neighbour for each image that a process feeds.
+
+    Raises:
+        TrainingError: the number of images is odd.
+    """
+    share = settings.batch_size // hardware.processes
+    if settings.augmentation.mixup and share % 2:
+        raise TrainingError(
+            f"--augment mixup mixes pairs of images, but --batch-size {settings.batch_size} gives "
+            f"{share} to each process. Give an even number for each."
         )
 
 

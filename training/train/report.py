@@ -1,6 +1,7 @@
 """A run as one HTML page: how good its models are, and how and where they were trained."""
 
 import json
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ from training.pages import (
 )
 from training.recipe import TrainSettings
 from training.text import render_estimate
-from training.train.run import ENVIRONMENT, HISTORY, RunMetrics, fold_folder, read_oof
-from training.train.schedules import learning_rate_at
+from training.train.run import DRAWN, ENVIRONMENT, HISTORY, RunMetrics, fold_folder, read_oof
+from training.train.schedules import learning_rate_at, thaw_factor
 
 REPORT = "report.html"
 _BINS = 40  # of the histogram of logits
@@ -55,6 +56,7 @@ def write_run_report(run: Path, settings: TrainSettings, metrics: RunMetrics) ->
         folder=run.resolve(),
         metrics=metrics,
         unfinished={fold: each for fold, each in histories.items() if fold not in done},
+        drawn=_read_drawn(run, settings) if settings.balance or settings.epoch_images else None,
         settings=_describe(settings),
         sessions=sessions,
         # Other versions of this program may have recorded more or fewer keys.
@@ -68,6 +70,13 @@ def _read_histories(run: Path, folds: int) -> dict[int, pd.DataFrame]:
     """Read history.csv, a row for each epoch, of the folds with a finished epoch."""
     files = {fold: fold_folder(run, fold) / HISTORY for fold in range(folds)}
     return {fold: pd.read_csv(file) for fold, file in files.items() if file.exists()}
+
+
+def _read_drawn(run: Path, settings: TrainSettings) -> list[dict[Hashable, Any]]:
+    """Read drawn.csv, a row for each stratum, of the folds that have begun."""
+    files = {fold: fold_folder(run, fold) / DRAWN for fold in range(settings.folds)}
+    tables = [pd.read_csv(file).assign(fold=fold) for fold, file in files.items() if file.exists()]
+    return pd.concat(tables).to_dict("records")
 
 
 def _describe(settings: BaseModel) -> dict[str, str]:
@@ -114,6 +123,10 @@ def _make_charts(
 def _draw_learning_rate(settings: TrainSettings) -> Figure:
     epochs = np.linspace(0, settings.epochs, _RATES, dtype=np.float32)
     rates = learning_rate_at(settings.schedule, epochs, settings.epochs)
+    thaw = settings.freeze_epochs
+    if 0 < thaw < settings.epochs:
+        risen = thaw_factor(epochs, thaw, settings.thaw_warmup_epochs)
+        rates = rates * np.where(epochs < thaw, 1.0, risen)
     figure, axes = make_figure()
     axes.plot(epochs, keras.ops.convert_to_numpy(rates), color=INK)
     axes.set(xlim=(0, settings.epochs), ylim=0, xlabel="epochs trained", ylabel="learning rate")

@@ -1,7 +1,7 @@
 """The folder of a run: its settings, the machines it ran on, and its results.
 
 runs/NAME/  config.json environment.json metrics.json oof.csv report.html
-            fold<k>/ checkpoint.npz history.csv tensorboard/ model.keras oof.csv
+            fold<k>/ drawn.csv checkpoint.npz history.csv tensorboard/ model.keras oof.csv
 """
 
 import json
@@ -22,7 +22,7 @@ from training.recipe import TrainSettings, explain
 from training.text import align, render_estimate
 
 CONFIG, ENVIRONMENT, METRICS, OOF = "config.json", "environment.json", "metrics.json", "oof.csv"
-KERAS_MODEL, HISTORY = "model.keras", "history.csv"
+KERAS_MODEL, HISTORY, DRAWN = "model.keras", "history.csv", "drawn.csv"
 # TensorFlow has several package names: Kaggle's TPU image has tensorflow-cpu.
 _PACKAGES = ("tensorflow", "tensorflow-cpu", "tensorflow-tpu", "keras", "jax", "numpy")
 

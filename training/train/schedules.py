@@ -37,19 +37,38 @@ def _fall(curve: str, share: Any, lowest: float) -> Any:
     return ops.exp(math.log(max(lowest, 1e-6)) * share)  # an exponential never reaches 0
 
 
+def thaw_factor(epoch: Any, first_epoch: int, warmup_epochs: float) -> Any:
+    """Compute the factor on the learning rate: a rise from 0 to 1 that begins at `first_epoch`."""
+    if not warmup_epochs:
+        return 1.0
+    return ops.clip((epoch - first_epoch) / warmup_epochs, 0.0, 1.0)
+
+
 class PerStep(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
     """A `Schedule` in the form that Keras's optimizers expect: a function of the step."""
 
     def __init__(
-        self, schedule: Schedule, epochs: int, steps_per_epoch: int, first_epoch: int = 0
+        self,
+        schedule: Schedule,
+        epochs: int,
+        steps_per_epoch: int,
+        first_epoch: int = 0,
+        warmup_epochs: float = 0.0,
     ) -> None:
+        """Args:
+        epochs: over which the schedule runs.
+        first_epoch: at which the optimizer begins to count its steps.
+        warmup_epochs: over which the rate rises from 0 to the schedule's, from there on.
+        """
         self._schedule, self._epochs = schedule, epochs
         self._steps_per_epoch, self._first_epoch = steps_per_epoch, first_epoch
+        self._warmup_epochs = warmup_epochs
 
     def __call__(self, step: Any) -> Any:
         """Compute the learning rate of `step`, counted from the start of `first_epoch`."""
         epoch = self._first_epoch + ops.cast(step, "float32") / self._steps_per_epoch
-        return learning_rate_at(self._schedule, epoch, self._epochs)
+        rate = learning_rate_at(self._schedule, epoch, self._epochs)
+        return rate * thaw_factor(epoch, self._first_epoch, self._warmup_epochs)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of `__init__`."""
@@ -58,4 +77,5 @@ class PerStep(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[
             "epochs": self._epochs,
             "steps_per_epoch": self._steps_per_epoch,
             "first_epoch": self._first_epoch,
+            "warmup_epochs": self._warmup_epochs,
         }

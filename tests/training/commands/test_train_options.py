@@ -129,6 +129,8 @@ def test_every_option_reaches_its_field(
         "hold-epochs": 0.75, "curve": "exponential", "cycle-epochs": 1.0, "diagnosis-weight": 0.5,
         "repeat-positives": 2, "extra": ("a", "b"), "omit": ("c",), "weight-decay": 0.0,
         "averaged-share": 0.5, "dropout": 0.1, "drop-connect": 0.5, "tta": False, "seed": 7,
+        "thaw-warmup-epochs": 0.1, "clip-norm": 1.5, "epoch-images": 30, "batchnorm-images": 9,
+        "balance": ("target:1=0.3", "source:isic2019=0.2"),
     }  # fmt: skip
     assert wanted.keys() == {each.option for each in SETTINGS}
     options: list[object] = ["--no-tta", "--augment", "zoom=0.5", "--augment", "flips=no"]

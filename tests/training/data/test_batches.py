@@ -2,6 +2,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from etils import epath
@@ -17,6 +18,7 @@ from training.data.batches import (
     read_records,
 )
 from training.data.folder import Data, read_data
+from training.data.strata import draw_all, draw_balanced
 from training.data.tfrecords import parse_example
 from training.data.vocabulary import DIAGNOSES
 from training.errors import TrainingError
@@ -29,7 +31,7 @@ FEEDING = Feeding(
     epochs=3,
     augmentation=Augmentation(),
     positive_weight=4.0,
-    positives_repeated=1,
+    draw=draw_all(pd.DataFrame({"target": [0] * 80})),  # each of the 80 images once
     diagnosis=False,
     seed=0,
 )
@@ -71,11 +73,28 @@ def test_the_seed_repeats_training_batches(read: Data) -> None:
     assert (first(1) != first(2)).any()
 
 
+OFF = Augmentation(**dict.fromkeys(Augmentation.model_fields, 0))
+STRONG = Augmentation(
+    cutout=0.2, aspect=0.3, downscale=2, blur=0.02, jpeg=0.7, vignette=0.5, mixup=0.4
+)
+
+
+@pytest.fixture
+def balanced(read: Data) -> Feeding:
+    """Half of each epoch are melanomas, and everything that can be drawn is."""
+    draw = draw_balanced(read.cases, ["target:1=0.5"], 40, seed=3)
+    return FEEDING._replace(draw=draw, augmentation=STRONG)
+
+
 @pytest.mark.parametrize("start", [(0, 3), (1, 0), (2, 4)])
-def test_batches_resume_where_a_run_stopped(read: Data, start: tuple[int, int]) -> None:
+@pytest.mark.parametrize("drawn", [False, True], ids=["plain", "balanced"])
+def test_batches_resume_where_a_run_stopped(
+    read: Data, balanced: Feeding, start: tuple[int, int], drawn: bool
+) -> None:
     epoch, step = start
-    undisturbed = list(make_training_dataset(read, read.cases, FEEDING))
-    resumed = list(make_training_dataset(read, read.cases, FEEDING, start=start))
+    feeding = balanced if drawn else FEEDING
+    undisturbed = list(make_training_dataset(read, read.cases, feeding))
+    resumed = list(make_training_dataset(read, read.cases, feeding, start=start))
     assert len(undisturbed) == 15
     for ours, expected in zip(resumed, undisturbed[5 * epoch + step :], strict=True):
         for tensor, other in zip(ours, expected, strict=True):
@@ -86,16 +105,36 @@ def test_an_epoch_shows_each_image_once_and_epochs_differ(read: Data) -> None:
     whole = FEEDING._replace(steps_per_epoch=10)
     batches = [images.numpy() for images, *_ in make_training_dataset(read, read.cases, whole)]
     assert len(batches) == 30
-    off = dict.fromkeys(Augmentation.model_fields, 0)
-    still = whole._replace(augmentation=Augmentation(**off), epochs=1)
+    still = whole._replace(augmentation=OFF, epochs=1)
     images = np.concatenate([b[0].numpy() for b in make_training_dataset(read, read.cases, still)])
     assert len(np.unique(images.round().reshape(len(images), -1), axis=0)) == len(read.cases)
     assert (batches[0] != batches[10]).any()
 
 
-def test_several_processes_together_feed_the_batches_of_one(read: Data) -> None:
+def test_a_balanced_epoch_shows_each_image_as_often_as_it_was_drawn(read: Data) -> None:
+    balance = ["target:1=0.75"]
+    draw = draw_balanced(read.cases, balance, 80, seed=3)
+    once = FEEDING._replace(draw=draw, steps_per_epoch=10, epochs=2, augmentation=OFF)
+    batches = list(make_training_dataset(read, read.cases, once))
+    for epoch in (0, 1):
+        images, target = (
+            np.concatenate([batch[i].numpy() for batch in batches[10 * epoch : 10 * (epoch + 1)]])
+            for i in (0, 1)
+        )
+        assert target.sum() == 60
+        _, times = np.unique(images.round().reshape(80, -1), axis=0, return_counts=True)
+        counts = draw.count_shown(epoch)
+        assert sorted(times) == sorted(counts[counts > 0])
+
+
+@pytest.mark.parametrize("drawn", [False, True], ids=["plain", "balanced"])
+def test_several_processes_together_feed_the_batches_of_one(
+    read: Data, balanced: Feeding, drawn: bool
+) -> None:
+    feeding = balanced if drawn else FEEDING
+
     def feed(rows: slice) -> list[list[np.ndarray]]:
-        batches = make_training_dataset(read, read.cases, FEEDING, rows=rows)
+        batches = make_training_dataset(read, read.cases, feeding, rows=rows)
         return [[tensor.numpy() for tensor in batch] for batch in batches]
 
     parts = zip(feed(slice(0, 4)), feed(slice(4, 8)), strict=True)
@@ -105,7 +144,8 @@ def test_several_processes_together_feed_the_batches_of_one(read: Data) -> None:
 
 
 def test_positive_images_are_weighted_and_repeated(read: Data) -> None:
-    twice = FEEDING._replace(positives_repeated=2, batch_size=16, steps_per_epoch=7, epochs=1)
+    draw = draw_all(read.cases, positives_repeated=2)
+    twice = FEEDING._replace(draw=draw, batch_size=16, steps_per_epoch=7, epochs=1)
     batches = list(make_training_dataset(read, read.cases, twice))
     target = np.concatenate([target.numpy()[:, 0] for _, target, _ in batches])
     weight = np.concatenate([weight.numpy() for *_, weight in batches])
@@ -120,6 +160,34 @@ def test_the_diagnosis_is_a_second_label_with_weight_only_where_it_is_known(read
         assert (known.numpy() == target.numpy()[:, 0]).all()
         melanomas = diagnosis.numpy()[known.numpy() == 1]
         assert (melanomas == DIAGNOSES.index("melanoma")).all()
+
+
+def test_mixed_labels_give_the_mean_of_both_losses(read: Data) -> None:
+    unknown = read.cases.assign(diagnosis=read.cases["diagnosis"].where(read.cases["target"] == 1))
+    apart = FEEDING._replace(diagnosis=True, augmentation=OFF, epochs=1)
+    mixup = OFF.model_copy(update={"mixup": 1.0})
+    mixed = apart._replace(augmentation=mixup)
+    for plain, both in zip(
+        *(make_training_dataset(read, unknown, each) for each in (apart, mixed)), strict=True
+    ):
+        images, (target, diagnosis), (weight, known) = tf.nest.map_structure(np.asarray, plain)
+        blend, (blend_target, blend_diagnosis), (blend_weight, blend_known) = tf.nest.map_structure(
+            np.asarray, both
+        )
+        one_hot = np.eye(len(DIAGNOSES), dtype=np.float32)[diagnosis]
+        swapped = np.arange(len(images)) ^ 1
+        differs = np.abs(images - images[swapped]).reshape(len(images), -1)
+        share = np.abs(blend - images[swapped]).reshape(len(images), -1).sum(1) / differs.sum(1)
+        assert (share >= 0.5 - 1e-4).all()
+        for labels, weights, blended, blended_weight in (
+            (target, weight, blend_target, blend_weight),
+            (one_hot, known, blend_diagnosis, blend_known),
+        ):
+            expected = share[:, None] * labels * weights[:, None]
+            expected += (1 - share[:, None]) * (labels * weights[:, None])[swapped]
+            np.testing.assert_allclose(blended * blended_weight[:, None], expected, atol=1e-3)
+            other = share * weights + (1 - share) * weights[swapped]
+            np.testing.assert_allclose(blended_weight, other, atol=1e-3)
 
 
 def test_records_of_some_cases_leave_the_others_out(read: Data) -> None:

@@ -50,6 +50,14 @@ def test_all_strengths_at_zero_leave_the_image(read: Data) -> None:
         assert np.abs(pixels(uri) - as_it_is).max() <= 1
 
 
+def test_each_change_that_training_can_make_is_shown(read: Data) -> None:
+    off = parse_strengths(TURNED_OFF)
+    for name in ("aspect", "downscale", "blur", "jpeg", "vignette", "mixup"):
+        strength = off | parse_strengths([f"{name}={0.1 if name == 'blur' else 0.9}"])
+        uris = make_augmented_sheet(read, Augmentation(**strength)).uris
+        assert len(set(uris)) > 8, name
+
+
 def test_a_chosen_image_is_shown(read: Data) -> None:
     name = read.cases["image_name"].iloc[-1]
     sheet = make_augmented_sheet(read, Augmentation(), name)

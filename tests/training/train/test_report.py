@@ -107,6 +107,15 @@ def test_a_run_with_single_views_shows_no_others(drawn: TrainSettings, tmp_path:
     assert {len(row) for row in page.tables[0]} == {6}
 
 
+def test_the_draw_of_each_fold_is_shown(drawn: TrainSettings, tmp_path: Path) -> None:
+    write_fold(tmp_path / "run", 1)
+    row = {"stratum": "target:1", "images": 1200, "positives": 1200, "drawn": 3000, "times": 2.5}
+    pd.DataFrame([row]).to_csv(tmp_path / "run" / "fold1" / "drawn.csv", index=False)
+    settings = drawn.model_copy(update={"balance": ("target:1=0.3",)})
+    page = report(tmp_path / "run", settings, 1)
+    assert page.tables[1][1:] == [["1", "target:1", "1,200", "1,200", "3,000", "2.50"]]
+
+
 def test_settings_and_sessions_are_shown(drawn: TrainSettings, tmp_path: Path) -> None:
     write_fold(tmp_path / "run", 0)
     (tmp_path / "run" / "environment.json").write_text('[{"python": "3.9", "devices": "none"}]')

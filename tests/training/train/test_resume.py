@@ -24,10 +24,13 @@ from training.train.checkpoint import State, checkpoint_path, read_checkpoint, w
 from training.train.cross_validation import cross_validate
 
 ROOT = Path(__file__).parents[3]
-# The optimizer changes after the first epoch, there is a second head, and dropout has its state.
+# The optimizer changes after the first epoch, there is a second head, dropout has its state, and
+# images are drawn, degraded and mixed.
 RECIPE = [
     *("--backbone", "EfficientNetLite0", "--size", "32", "--batch-size", "4", "--folds", "2"),
     *("--epochs", "3", "--freeze-epochs", "1", "--diagnosis-weight", "0.5", "--no-tta"),
+    *("--epoch-images", "40", "--balance", "target:1=0.5", "--clip-norm", "1"),
+    *("--augment", "mixup=0.3", "--augment", "jpeg=0.5", "--augment", "downscale=1"),
 ]
 
 
