@@ -69,7 +69,7 @@ def train_fold(job: Job) -> None:
     job.folder.mkdir(parents=True, exist_ok=True)
     if hardware.process == 0:
         drawn = describe_draw(job.feeding.draw, split.training["target"].to_numpy())
-        write_whole(job.folder / DRAWN, drawn.to_csv(index=False))
+        write_table(job.folder / DRAWN, drawn)
     for phase in _list_phases(settings):
         if state and state.epoch >= phase.end < settings.epochs:
             continue

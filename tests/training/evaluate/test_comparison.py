@@ -27,6 +27,7 @@ from training.train.run import CONFIG, HISTORY, OOF, fold_folder, read_settings
 TINY = [
     *("--backbone", "EfficientNetLite0", "--size", "32", "--folds", "2", "--epochs", "1"),
     *("--steps-per-epoch", "2", "--freeze-epochs", "1", "--no-tta", "--only-fold", "0"),
+    *("--batchnorm-images", "0"),
     *("--schedule", "decay", "--batch-size", "4"),
 ]
 IMAGES, FOLDS, SECONDS = 600, 3, 60.0
