@@ -21,8 +21,8 @@ def assign_shards(
 ) -> NDArray[np.int64]:
     """Assign each case to a shard, 0..shards-1; a `group` is never in two.
 
-    Stratified by `target`, `modality`, the number of images in the group, and whether the source
-    is an extra one.
+    Stratified by `target`, the number of images in the group, `modality`, `skin_tone`, and whether
+    the source is an extra one.
 
     Args:
         extra_sources: those that are never scored: a shard needs images of other sources, too.
@@ -39,10 +39,16 @@ def assign_shards(
                 f"{groups}. Give fewer with --shards."
             )
     images = cases.groupby("group")["group"].transform("size")
-    modality, _ = pd.factorize(cases["modality"], sort=True)
-    strata = 2 * np.searchsorted(_GROUP_SIZES, images) + cases["target"]
-    strata += 2 * (len(_GROUP_SIZES) + 1) * modality
-    strata += 2 * (len(_GROUP_SIZES) + 1) * (modality.max() + 1) * extra
+    kinds = pd.DataFrame(
+        {
+            "extra": extra,
+            "skin_tone": cases["skin_tone"],
+            "modality": cases["modality"],
+            "size": np.searchsorted(_GROUP_SIZES, images),
+            "target": cases["target"],
+        }
+    )
+    strata = kinds.groupby(list(kinds)).ngroup()
     splitter = StratifiedGroupKFold(shards, shuffle=True, random_state=seed)
     assigned = np.empty(len(cases), np.int64)
     with warnings.catch_warnings():

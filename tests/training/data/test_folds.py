@@ -11,7 +11,13 @@ def make_cases(groups: int, seed: int = 0) -> pd.DataFrame:
     group = np.repeat(np.arange(groups), rng.integers(1, 6, groups))
     target = (group % 4 == 0).astype(int)
     return pd.DataFrame(
-        {"group": group.astype(str), "target": target, "modality": "", "source": "a"}
+        {
+            "group": group.astype(str),
+            "target": target,
+            "modality": "",
+            "skin_tone": "",
+            "source": "a",
+        }
     )
 
 
@@ -28,10 +34,16 @@ def test_shards_hold_the_same_share_of_melanomas() -> None:
     assert share.max() - share.min() < 0.03
 
 
-def test_shards_hold_the_same_share_of_close_ups() -> None:
+@pytest.mark.parametrize(
+    ("column", "rarely", "mostly"),
+    [("modality", "close-up", "dermoscopic"), ("skin_tone", "0", "4")],
+)
+def test_shards_hold_the_same_share_of_close_ups_and_of_each_skin_tone(
+    column: str, rarely: str, mostly: str
+) -> None:
     cases = make_cases(600)
     rare = cases["group"].astype(int) % 10 == 0
-    cases["modality"] = np.where(rare, "close-up", "dermoscopic")
+    cases[column] = np.where(rare, rarely, mostly)
     share = cases.assign(rare=rare, shard=assign_shards(cases, 5, seed=0)).groupby("shard")["rare"]
     assert share.mean().max() - share.mean().min() < 0.03
 
