@@ -99,7 +99,8 @@ class _Crop(click.ParamType[tuple[str, float]]):
     type=click.Choice([str(path) for path in get_args(PixelPath)]),
     default=str(max(get_args(PixelPath))),
     callback=lambda _context, _option, value: int(value),
-    hidden=True,  # for test sets of a model that was trained by an earlier one
+    show_default=True,
+    help="How photos are read and resized. Give 1 for test sets of a model from before path 2.",
 )
 @click.option(
     "--apart-from",
