@@ -24,6 +24,8 @@ from training.train.checkpoint import State, checkpoint_path, read_checkpoint, w
 from training.train.cross_validation import cross_validate
 
 ROOT = Path(__file__).parents[3]
+# Commands that ran within this process may have set the second.
+NOT_PASSED_ON = ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL")
 # The optimizer changes after the first epoch, there is a second head, dropout has its state, and
 # images are drawn, degraded and mixed.
 RECIPE = [
@@ -41,7 +43,7 @@ def train(run: Path, *options: str) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
             [sys.executable, "-m", "training", "train", *session, *options],
             cwd=ROOT,
-            env={name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"},
+            env={name: value for name, value in os.environ.items() if name not in NOT_PASSED_ON},
             stdout=log,
             stderr=log,
         )
