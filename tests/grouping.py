@@ -7,7 +7,7 @@ a browser or server to another. The tests of a file stay together, for the sake 
 import pytest
 
 # The first of these fixtures that a test uses, itself or through others, names its group.
-_GROUPS = {"run": "trained"} | dict.fromkeys(
+_GROUPS = {"run": "trained", "traced_run": "trained"} | dict.fromkeys(
     ("start_server", "browser", "seaweedfs", "s3_uri"), "served"
 )
 _ORDER = ("trained", "served")
@@ -15,7 +15,7 @@ _ORDER = ("trained", "served")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
-    config.addinivalue_line("markers", "slow: trains, or needs a server or a browser")
+    config.addinivalue_line("markers", "slow: trains, serves, opens a browser, or takes seconds")
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups

@@ -88,6 +88,7 @@ def test_images_of_another_shape_or_type_are_a_mistake(served: Bundle) -> None:
         classifier.classify(squares.astype(float))
 
 
+@pytest.mark.slow
 def test_requests_at_once_do_not_disturb_each_other(served: Bundle) -> None:
     classifier = Classifier(served, threads=2)
     squares = draw_squares(classifier, 8)

@@ -54,6 +54,7 @@ def test_the_page_says_so_without_a_score(
     assert "estimated probability" not in page
 
 
+@pytest.mark.slow
 @needs(ISIC2017_TEST_SQUARES)
 def test_nearly_all_photos_of_lesions_get_a_label(classifier: Classifier) -> None:
     photos = list_photos(ISIC2017_TEST_SQUARES)[::10]

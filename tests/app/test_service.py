@@ -103,6 +103,7 @@ def test_with_the_fallback_the_configured_model_takes_over(
     wait_until(lambda: bundle.manifest.version in client.get("/readyz").text)
 
 
+@pytest.mark.slow
 def test_a_model_that_was_mended_is_loaded_without_a_restart(
     make_client: MakeClient,
     make_bundle: MakeBundle,

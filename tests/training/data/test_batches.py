@@ -86,6 +86,7 @@ def balanced(read: Data) -> Feeding:
     return FEEDING._replace(draw=draw, augmentation=STRONG)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [(0, 3), (1, 0), (2, 4)])
 @pytest.mark.parametrize("drawn", [False, True], ids=["plain", "balanced"])
 def test_batches_resume_where_a_run_stopped(
@@ -127,6 +128,7 @@ def test_a_balanced_epoch_shows_each_image_as_often_as_it_was_drawn(read: Data) 
         assert sorted(times) == sorted(counts[counts > 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drawn", [False, True], ids=["plain", "balanced"])
 def test_several_processes_together_feed_the_batches_of_one(
     read: Data, balanced: Feeding, drawn: bool

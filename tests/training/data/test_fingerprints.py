@@ -103,6 +103,7 @@ def open_rgb(path: Path) -> Image.Image:
         return image.convert("RGB")
 
 
+@pytest.mark.slow
 @needs(ISIC2019_ORIGINAL, ISIC2019_SQUARES)
 def test_real_photos_are_recognised_in_their_small_squares() -> None:
     small = {path.name: path for path in list_photos(ISIC2019_SQUARES)}

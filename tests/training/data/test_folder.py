@@ -114,6 +114,7 @@ def test_a_shard_that_is_damaged_later_is_named_as_it_is_read(
     assert "[Op:" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_a_shard_that_is_damaged_during_training_is_named(
     copy: epath.Path,
     train_settings: TrainSettings,

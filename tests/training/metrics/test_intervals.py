@@ -46,6 +46,7 @@ def test_a_score_that_is_nan_is_refused() -> None:
         auc([0, 1, 1], [0.1, np.nan, 0.3], [0, 1, 2])
 
 
+@pytest.mark.slow
 def test_each_resample_equals_scikit_learns_auc_of_the_drawn_images() -> None:
     group = np.arange(len(TARGET)) // 3
     a, b = np.round(SCORE, 1), np.round(RNG.normal(SCORE, 1), 1)  # with ties
@@ -82,6 +83,7 @@ def test_a_paired_difference_is_narrower_than_the_two_scores_are() -> None:
     assert difference.high - difference.low < 0.5 * (alone.high - alone.low)
 
 
+@pytest.mark.slow
 def test_the_interval_of_equal_models_covers_zero_at_its_level() -> None:
     held = 0
     for seed in range(40):

@@ -14,6 +14,7 @@ from training.model.lite_weights import read_packaged
 EGYPTIAN_CAT = 285  # of ImageNet's 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "size"), [(0, 224), (1, 240), (2, 260)])
 def test_lite_with_its_packaged_weights_recognises_a_cat(number: int, size: int) -> None:
     name = f"EfficientNetLite{number}"
@@ -40,6 +41,7 @@ def write_legacy_weights(model: keras.Model, path: Path) -> None:
                 group[name.decode()] = value
 
 
+@pytest.mark.slow
 def test_a_weights_file_is_loaded_by_name(tmp_path: Path) -> None:
     source = build_backbone("EfficientNetB0", 64, "none")
     write_legacy_weights(source, tmp_path / "b0_notop.h5")
@@ -50,6 +52,7 @@ def test_a_weights_file_is_loaded_by_name(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_weights_of_another_backbone_are_refused(tmp_path: Path) -> None:
     write_legacy_weights(build_backbone("EfficientNetB0", 64, "none"), tmp_path / "b0_notop.h5")
     with pytest.raises(TrainingError, match=r"lacks \d+ layers of efficientnetb1"):
