@@ -101,6 +101,9 @@ class Augmentation(StrictModel):
     mixup: float = Field(0.0, ge=0, le=10)  # both parameters of the beta distribution
 
 
+NO_AUGMENTATION = Augmentation(**dict.fromkeys(Augmentation.model_fields, 0))
+
+
 class Recipe(StrictModel):
     """Everything that decides a run's result, apart from the data."""
 

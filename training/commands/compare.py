@@ -226,10 +226,10 @@ def _name_folder(run: Path, name: str, seed: int, several: bool) -> str:
 
 
 def _is_finished(run: Path, settings: "TrainSettings", only_folds: Sequence[int]) -> bool:
-    from training.train.run import METRICS, OOF, fold_folder
+    from training.train.run import METRICS, is_finished
 
     folds = only_folds or range(settings.folds)
-    return (run / METRICS).exists() and all((fold_folder(run, k) / OOF).exists() for k in folds)
+    return (run / METRICS).exists() and all(is_finished(run, k) for k in folds)
 
 
 def _train(
@@ -251,7 +251,7 @@ def _train(
 
     metrics = cross_validate(
         settings,
-        read_data(data),
+        read_data(data, shards=False),  # the comparison has checked them
         run,
         only_folds=only_folds,
         resume=(run / CONFIG).exists(),

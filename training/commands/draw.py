@@ -31,7 +31,7 @@ def draw(out: Path, images: int, side: int) -> None:
     from PIL import Image
 
     from processing.drawing import draw_photo
-    from training.files import replacing, write_whole
+    from training.files import replacing, write_table
 
     out.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -42,5 +42,5 @@ def draw(out: Path, images: int, side: int) -> None:
             Image.fromarray(draw_photo(number, side, irregular=melanoma)).save(partial, quality=90)
         rows.append((name, int(melanoma), "melanoma" if melanoma else "nevus"))
     table = pd.DataFrame(rows, columns=["image", "target", "diagnosis"])
-    write_whole(out / LISTING, table.to_csv(index=False))
+    write_table(out / LISTING, table)
     click.echo(f"Wrote {images} images and {out / LISTING}")

@@ -76,14 +76,12 @@ def make_training_dataset(
     if last - first < feeding.batch_size:
         records = _take_rows(records, first, last, feeding.batch_size)
     strength = feeding.augmentation
-    degraded = strength.downscale or strength.blur or strength.jpeg
 
     def decode(number: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         parsed = parse_example(record)
         image = _decode(parsed, data.build.settings.size, feeding.size)
-        if degraded:
-            image = degrade(image, strength, tf.stack([tf.cast(feeding.seed, tf.int64), number]))
-        return image, labels.row(parsed)
+        seed = tf.stack([tf.cast(feeding.seed, tf.int64), number])
+        return degrade(image, strength, seed), labels.row(parsed)
 
     def augment(batch: tuple[tf.Tensor, tf.Tensor], step: tf.Tensor) -> tuple[Any, ...]:
         images, row = batch

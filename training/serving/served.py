@@ -35,7 +35,7 @@ from training.serving.outliers import (
     measure_distance,
 )
 from training.train.predict import read_names, tabulate
-from training.train.run import KERAS_MODEL, OOF, fold_folder, read_settings
+from training.train.run import KERAS_MODEL, fold_folder, is_finished, read_settings
 from training.train.splits import split_folds
 
 _log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ def read_finished_run(folder: Path) -> FinishedRun:
                 f"{folder} was trained on squares of {name} {trained}, but those of {data.folder} "
                 f"have {now}. Put the data set that it was trained on back in its place."
             )
-    missing = [k for k in range(settings.folds) if not (fold_folder(folder, k) / OOF).exists()]
+    missing = [k for k in range(settings.folds) if not is_finished(folder, k)]
     if missing:
         raise TrainingError(
             f"{folder} has not finished fold {missing[0]} of {settings.folds} (0 to "

@@ -15,10 +15,10 @@ from training.train.fold import Job, plan_feeding, train_fold
 from training.train.hardware import check_batch_size, check_mixtures, find_hardware
 from training.train.report import write_run_report
 from training.train.run import (
-    OOF,
     RunMetrics,
     check_run,
     fold_folder,
+    is_finished,
     note_environment,
     open_run,
     pool,
@@ -75,7 +75,7 @@ def cross_validate(
         note_environment(run, hardware.description, hardware.precision)
     for fold, feeding in feedings.items():
         folder = fold_folder(run, fold)
-        if (folder / OOF).exists():
+        if is_finished(run, fold):
             _log.info("Fold %d is already finished", fold)
             continue
         _log.info("Fold %d of %d", fold, settings.folds)

@@ -17,7 +17,7 @@ from training.data.strata import describe_draw, draw_all, draw_balanced
 from training.errors import TrainingError
 from training.files import replacing, write_table
 from training.model.network import build_model
-from training.recipe import Augmentation, TrainSettings
+from training.recipe import NO_AUGMENTATION, TrainSettings
 from training.train.batchnorm import estimate_statistics
 from training.train.checkpoint import (
     Checkpoint,
@@ -268,9 +268,8 @@ def _feed_clean_images(job: Job) -> Iterator[NDArray[np.floating]]:
     """Iterate over batches of training images of the first epoch, without augmentation."""
     feeding = job.feeding
     images = min(job.settings.batchnorm_images, feeding.draw.images)
-    off = Augmentation(**dict.fromkeys(Augmentation.model_fields, 0))
     steps = max(1, images // feeding.batch_size)
-    clean = feeding._replace(epochs=1, augmentation=off, steps_per_epoch=steps)
+    clean = feeding._replace(epochs=1, augmentation=NO_AUGMENTATION, steps_per_epoch=steps)
     for images, *_ in make_training_dataset(job.data, job.split.training, clean):
         yield images.numpy()
 

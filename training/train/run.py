@@ -123,14 +123,18 @@ def fold_folder(run: Path, fold: int) -> Path:
     return run / f"fold{fold}"
 
 
+def is_finished(run: Path, fold: int) -> bool:
+    """Whether a fold is finished: its predictions are written last."""
+    return (fold_folder(run, fold) / OOF).exists()
+
+
 def finished_folds(run: Path, folds: int) -> list[Path]:
     """List the folders of the finished folds: those whose predictions are written.
 
     Raises:
         TrainingError: no fold is finished.
     """
-    folders = [fold_folder(run, k) for k in range(folds)]
-    done = [folder for folder in folders if (folder / OOF).exists()]
+    done = [fold_folder(run, k) for k in range(folds) if is_finished(run, k)]
     if not done:
         raise TrainingError(f"{run} has no finished fold. Train one first.")
     return done

@@ -10,7 +10,7 @@ from training.data.folder import Data
 from training.data.folds import shards_of_fold
 from training.errors import TrainingError
 from training.recipe import TrainSettings
-from training.train.run import OOF, fold_folder
+from training.train.run import is_finished
 
 
 class Split(NamedTuple):
@@ -86,7 +86,7 @@ def check_start(settings: TrainSettings, earlier: TrainSettings, folds: Iterable
                 "would have seen images that the fold is scored on."
             )
     for fold in folds:
-        if not (fold_folder(Path(settings.weights), fold) / OOF).exists():
+        if not is_finished(Path(settings.weights), fold):
             raise TrainingError(
                 f"--weights {settings.weights} has not finished fold {fold}. Continue it with "
                 f"python -m training train --run {settings.weights} --resume."

@@ -4,9 +4,9 @@ import tensorflow as tf
 
 from processing.drawing import draw_lesion
 from training.data.augment import augment_batch, degrade, draw_changes, draw_mixtures, mix
+from training.recipe import NO_AUGMENTATION as OFF
 from training.recipe import Augmentation
 
-OFF = Augmentation(**dict.fromkeys(Augmentation.model_fields, 0))
 IMAGES = np.stack([draw_lesion(seed, 64, irregular=True) for seed in range(16)])
 CHANGES = draw_changes(len(IMAGES), tf.constant([0, 1], tf.int64))
 

@@ -22,6 +22,7 @@ from training.data.strata import draw_all, draw_balanced
 from training.data.tfrecords import parse_example
 from training.data.vocabulary import DIAGNOSES
 from training.errors import TrainingError
+from training.recipe import NO_AUGMENTATION as OFF
 from training.recipe import Augmentation
 
 FEEDING = Feeding(
@@ -73,7 +74,6 @@ def test_the_seed_repeats_training_batches(read: Data) -> None:
     assert (first(1) != first(2)).any()
 
 
-OFF = Augmentation(**dict.fromkeys(Augmentation.model_fields, 0))
 STRONG = Augmentation(
     cutout=0.2, aspect=0.3, downscale=2, blur=0.02, jpeg=0.7, vignette=0.5, mixup=0.4
 )
