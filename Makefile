@@ -5,16 +5,24 @@ SERVING := .venv/serving
 DEV := .venv/dev
 BEAM := .venv/beam
 
-# For `make model`: the folder of images (in ISIC 2019's layout, cut to squares) and the folder for runs.
+# For `make model`: the folder of images (in the archives' layouts, cut to squares) and that for runs.
 DATA ?= ../shared/data
 RUNS ?= runs
 TRAINING := $(DEV)/bin/python -m training
 RECIPE := --backbone EfficientNetLite1 --folds 3 --batch-size 32 --loss bce --diagnosis-weight 1
 # Most epochs are trained at a small size, where they are cheap, and the last ones at the size that is
-# served.
-FIRST := --size 128 --epochs 10 --seed 1
-LAST := --epochs 6 --learning-rate 2e-4 --seed 2 --weights $(RUNS)/model128
-SERVED := --precision int8 --views 2
+# served; first on ISIC 2019's images alone, then on both kinds of photo.
+comma := ,
+FIRST := --data $(RUNS)/data224 --size 128 --epochs 10 --seed 1
+SECOND := --data $(RUNS)/data224 --epochs 6 --learning-rate 2e-4 --seed 2 --weights $(RUNS)/model128
+LAST := --data $(RUNS)/world224 --epochs 4 --learning-rate 2e-4 --seed 3 --weights $(RUNS)/model224 \
+  --no-tta --epoch-images 10016 --balance source:isic2019,target:1=0.08 \
+  $(foreach kind,dermoscopic close-up,--balance source:milk10k,modality:$(kind)$(comma)target:1=0.05 \
+  --balance source:milk10k,modality:$(kind)$(comma)target:0=0.22)
+SERVED := --precision int8 --views 2 \
+  --note "All images had been cut to squares of 224 to 512 px beforehand, and some of them squashed." \
+  --note "The ISIC 2017 test set (test17) was looked at before, with models of other mixtures of sources." \
+  --note "test20 is a part of ISIC 2020: 130 patients with all melanomas and few of the other lesions."
 
 .PHONY: run help dev beam test test-fast requirements lint audit faults dyno bench model translations \
   screenshots lighthouse browser clean
@@ -67,7 +75,7 @@ bench: $(DEV)/.installed  ## run the benchmarks
 	for each in serving build input training; do $(DEV)/bin/python -m benchmarks.$$each || exit 1; done
 
 train = if test -e $(1)/config.json; then $(TRAINING) train --run $(1) --resume; \
-  else $(TRAINING) train --data $(RUNS)/data224 --run $(1) $(RECIPE) $(2); fi
+  else $(TRAINING) train --run $(1) $(RECIPE) $(2); fi
 
 # Takes hours on 2 cores. If it is interrupted, run it again; it resumes.
 model: $(RUNS)/.exported  ## train the model in this repository, from images to the bundle
@@ -78,19 +86,26 @@ $(RUNS)/.test17: | $(DEV)/.installed
 	$(TRAINING) build --isic2019 $(DATA)/isic2017-test-256 --size 224 --crop 1.0 --out $(RUNS)/test17
 	@touch $@
 
-$(RUNS)/.data224: $(RUNS)/.test17
-	$(TRAINING) build --isic2019 $(DATA)/isic2019-256 --size 224 --crop 1.0 \
-	  --apart-from $(RUNS)/test17 --out $(RUNS)/data224
+$(RUNS)/.test20: | $(DEV)/.installed
+	$(TRAINING) build --isic2020 $(DATA)/isic2020-512 --size 224 --crop 1.0 --out $(RUNS)/test20
 	@touch $@
 
-$(RUNS)/.trained: $(RUNS)/.data224
+$(RUNS)/.world224: $(RUNS)/.test17 $(RUNS)/.test20
+	$(TRAINING) build --isic2019 $(DATA)/isic2019-256 --size 224 --crop 1.0 \
+	  --apart-from $(RUNS)/test17 --out $(RUNS)/data224
+	$(TRAINING) build --isic2019 $(DATA)/isic2019-256 --milk10k $(DATA)/milk10k-256 --size 224 --crop 1.0 \
+	  --apart-from $(RUNS)/test17 --shards-of $(RUNS)/data224 --out $(RUNS)/world224
+	@touch $@
+
+$(RUNS)/.trained: $(RUNS)/.world224
 	$(call train,$(RUNS)/model128,$(FIRST))
+	$(call train,$(RUNS)/model224,$(SECOND))
 	$(call train,$(RUNS)/model,$(LAST))
 	@touch $@
 
 $(RUNS)/.exported: $(RUNS)/.trained
 	rm -rf $(RUNS)/model.bundle
-	$(TRAINING) export --run $(RUNS)/model --test $(RUNS)/test17 $(SERVED) \
+	$(TRAINING) export --run $(RUNS)/model --test $(RUNS)/test17 --test $(RUNS)/test20 $(SERVED) \
 	  --out $(RUNS)/model.bundle --report $(RUNS)/model.report
 	@touch $@
 

@@ -2,7 +2,7 @@
 
 import math
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from app.admission import turn
 from app.classifier import Classifier, Range
 from app.metrics import stage
 from app.quality import Fault, find_faults
+from processing.bundle import Modality
 from processing.image import read_square
 
 Reason = Literal[Fault, "not_a_lesion"]
@@ -28,6 +29,8 @@ class Answer:
     square: NDArray[np.uint8]  # (S, S, 3), what the model saw
     reasons: tuple[Reason, ...] = ()  # why the photo cannot be judged
     probability: float | None = None  # None where the model was not run
+    modality: Modality | None = None  # None where it was not run, or does not tell kinds apart
+    threshold: float | None = None  # None where it was not run
     label: Verdict | None = None
     stability: Range | None = None  # over the photo's orientations; None where not asked for
     uncertain: bool = False  # some orientations reach the threshold and others don't
@@ -61,17 +64,22 @@ def answer_photo(
         return Answer(square=pixels, reasons=faults)
     with stage("infer"):
         prediction = classifier.classify(pixels[np.newaxis], deadline)[0]
-    reasons: tuple[Reason, ...] = (*faults, "not_a_lesion") if prediction.outlier else faults
-    if reasons:
-        return Answer(square=pixels, reasons=reasons, probability=prediction.probability)
+    threshold = prediction.threshold
+    answer = Answer(
+        square=pixels,
+        reasons=(*faults, "not_a_lesion") if prediction.outlier else faults,
+        probability=prediction.probability,
+        modality=prediction.modality,
+        threshold=threshold,
+    )
+    if not answer.assessable:
+        return answer
     orientations = None
     if stability:
         with stage("stability"):
             orientations = classifier.measure_stability(pixels, prediction, deadline)
-    threshold = classifier.manifest.in_force.threshold
-    return Answer(
-        square=pixels,
-        probability=prediction.probability,
+    return replace(
+        answer,
         label="malignant" if prediction.malignant else "benign",
         stability=orientations,
         uncertain=orientations is not None and orientations.low < threshold <= orientations.high,

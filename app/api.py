@@ -1,14 +1,14 @@
 """The API's responses: their schemas, which the OpenAPI description uses, and their contents."""
 
 import base64
-from typing import Annotated
+from typing import Annotated, Any
 
 from flask import request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.answer import Answer, Reason, Verdict
 from app.heatmap import draw_heatmap
-from processing.bundle import Estimate, Label, Manifest, Probability
+from processing.bundle import Estimate, Evidence, Label, Manifest, Modality, Probability
 
 _HTML, _JSON, _PROBLEM = "text/html", "application/json", "application/problem+json"
 
@@ -41,7 +41,12 @@ class ImageAnswer(_Shape):
     assessable: bool = Field(description="Whether the photo can be judged; if not, see `reasons`.")
     label: Verdict | None
     probability: Probability | None = Field(description="Calibrated probability of `malignant`.")
-    threshold: Probability = Field(description="Probability from which the label is `malignant`.")
+    modality: Modality | None = Field(
+        description="The kind of photo that the model takes it for, if it tells kinds apart."
+    )
+    threshold: Probability = Field(
+        description="Probability from which the label is `malignant`, for this kind of photo."
+    )
     stability: Stability | None = Field(description="Given if the request asks for it.")
     uncertain: bool = Field(
         description="Some orientations of the photo reach the threshold and others don't."
@@ -63,15 +68,24 @@ class ImageProblem(_Shape):
 Entry = ImageAnswer | ImageProblem
 
 
-class ModelFacts(_Shape):
-    """The model that answered."""
+class Promise(_Shape):
+    """What the model promises, and on which photos that was measured."""
 
-    version: str = Field(description="SHA-256 of its files.")
-    label: Label
     threshold: Probability
     sensitivity: Estimate
     specificity: Estimate
     measured_on: str
+
+
+class ModelFacts(Promise):
+    """The model that answered."""
+
+    version: str = Field(description="SHA-256 of its files.")
+    label: Label
+    modalities: dict[Modality, Promise] = Field(
+        description="The promise for each kind of photo, if the model tells kinds apart; it then "
+        "takes the place of that for all photos."
+    )
 
 
 class Answers(_Shape):
@@ -94,7 +108,8 @@ def describe_answer(name: str, answer: Answer, manifest: Manifest) -> ImageAnswe
         assessable=answer.assessable,
         label=answer.label,
         probability=answer.probability if answer.assessable else None,
-        threshold=manifest.in_force.threshold,
+        modality=answer.modality,
+        threshold=manifest.in_force.threshold if answer.threshold is None else answer.threshold,
         stability=Stability(**answer.stability._asdict()) if answer.stability else None,
         uncertain=answer.uncertain,
         heatmap=heatmap and build_data_uri("image/png", heatmap),
@@ -104,15 +119,19 @@ def describe_answer(name: str, answer: Answer, manifest: Manifest) -> ImageAnswe
 
 def describe_model(manifest: Manifest) -> ModelFacts:
     """Build the API's facts about the model that answered."""
-    point = manifest.in_force
     return ModelFacts(
         version=manifest.version,
         label=manifest.label,
-        threshold=point.threshold,
-        sensitivity=point.sensitivity,
-        specificity=point.specificity,
-        measured_on=point.measured_on,
+        **_list_promise(manifest),
+        modalities={
+            modality: Promise(**_list_promise(evidence))
+            for modality, evidence in manifest.modalities.items()
+        },
     )
+
+
+def _list_promise(evidence: Evidence) -> dict[str, Any]:
+    return {name: getattr(evidence.in_force, name) for name in Promise.model_fields}
 
 
 def build_data_uri(media_type: str, content: bytes) -> str:

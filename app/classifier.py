@@ -10,7 +10,15 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from app.admission import turn
-from processing.bundle import ORIENTATIONS, SIGNATURE, Bundle, Manifest, orient
+from processing.bundle import (
+    ORIENTATIONS,
+    SIGNATURE,
+    Bundle,
+    Manifest,
+    Modality,
+    name_modality,
+    orient,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +26,8 @@ class Prediction:
     """The model's result for one square."""
 
     probability: float  # calibrated, 0..1
+    modality: Modality | None  # the kind of photo; None: the graph does not tell
+    threshold: float  # of the operating point, for this kind
     malignant: bool  # the probability reaches the threshold
     outlier: bool  # too unlike the training images to be a lesion
     by_view: NDArray[np.float32]  # (V,), the probability of each orientation that was averaged
@@ -45,8 +55,6 @@ class Classifier:
         """
         self.bundle = bundle
         self.manifest: Manifest = bundle.manifest
-        self._threshold = bundle.manifest.in_force.threshold
-        self._outliers = bundle.manifest.outliers
         self._lock = threading.Lock()
 
         def load_and_run(images: NDArray[np.uint8]) -> NDArray[np.floating]:
@@ -93,10 +101,15 @@ class Classifier:
             # Always a batch of one: another size would make the runtime allocate its memory again.
             outputs = self._run(images=image[np.newaxis])
         probability = float(outputs["probability"][0])
+        modality = name_modality(outputs["modality"][0]) if "modality" in outputs else None
+        evidence = self.manifest.choose(modality)
+        threshold, outliers = evidence.in_force.threshold, evidence.outliers
         return Prediction(
             probability=probability,
-            malignant=probability >= self._threshold,
-            outlier=bool(self._outliers and outputs["distance"][0] > self._outliers.threshold),
+            modality=modality,
+            threshold=threshold,
+            malignant=probability >= threshold,
+            outlier=bool(outliers and outputs["distance"][0] > outliers.threshold),
             # Graphs that were exported earlier have no `by_view`.
             by_view=outputs["by_view"][0] if "by_view" in outputs else outputs["probability"],
             cam=outputs["cam"][0],

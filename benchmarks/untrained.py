@@ -29,7 +29,7 @@ def main(folder: Path) -> None:
     # Everything that does not matter here is the embedded model's.
     changes = {"backbone": BACKBONE, "input": Input(size=SIZE, crop_fraction=CROP)}
     description = read_bundle(EMBEDDED_BUNDLE).manifest.model_copy(
-        update=changes | {"outliers": None}
+        update=changes | {"outliers": None, "modalities": {}}
     )
     graph = ServingGraph([model])
     images = np.stack([draw_photo(seed, SIZE, irregular=bool(seed % 2)) for seed in range(4)])

@@ -2,7 +2,8 @@
 
 manifest.json   what the model is, how it was measured, SHA-256 of the other files
 model.tflite    (B, S, S, 3) uint8 RGB -> probability, logit, distance (B,), cam (B, h, w),
-                embedding (B, D), by_view (B, V): the probability of each orientation averaged
+                embedding (B, D), by_view (B, V): the probability of each orientation averaged;
+                modality (B,): the probability that the photo is dermoscopic, if it can tell
 golden.npz      images and the probabilities that the graph must give for them
 MODEL_CARD.md   the model card, for people
 """
@@ -34,6 +35,7 @@ GOLDEN_TOLERANCE = 1e-3
 
 # The paths of `processing.image`, whose import would delay the help of the command line.
 PixelPath = Literal[1, 2]
+Modality = Literal["dermoscopic", "close-up"]  # the kinds of photo that a graph may tell apart
 Probability = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -114,12 +116,9 @@ class FileEntry(_Part):
     size_bytes: Annotated[int, Field(ge=0)]
 
 
-class Description(_Part):
-    """What the author of a model states about it; `Manifest` adds what is derived."""
+class Evidence(_Part):
+    """What was chosen on held-out photos, and how it performs on them."""
 
-    backbone: str
-    input: Input
-    label: Label
     operating_points: Annotated[tuple[OperatingPoint, ...], Field(min_length=1)]
     operating_point: str  # name of the one that decides the label
     calibration: Calibration
@@ -127,13 +126,9 @@ class Description(_Part):
     # Shares of held-out lesions in equal bins of the probability, to compare the scores in service
     # with.
     scores: tuple[Probability, ...] = ()
-    metrics: tuple[Metric, ...]
-    licence: str
-    attribution: tuple[str, ...]
-    training: dict[str, Any]
 
     @model_validator(mode="after")
-    def _operating_point_is_listed(self) -> "Description":
+    def _operating_point_is_listed(self) -> "Evidence":
         names = [point.name for point in self.operating_points]
         if self.operating_point not in names:
             raise ValueError(f"operating_point {self.operating_point!r} is none of {names}")
@@ -143,6 +138,33 @@ class Description(_Part):
     def in_force(self) -> OperatingPoint:
         """The operating point that decides the label."""
         return next(p for p in self.operating_points if p.name == self.operating_point)
+
+
+class EvidenceByModality(Evidence):
+    """The evidence of all photos together, and of kinds of photo alone, which takes its place."""
+
+    modalities: dict[Modality, Evidence] = {}  # empty where the graph does not tell kinds apart
+
+    def choose(self, modality: Modality | None) -> Evidence:
+        """Return the evidence that holds for a kind of photo; None: it is not known."""
+        return self.modalities.get(modality, self) if modality else self
+
+    def list_points(self) -> list[OperatingPoint]:
+        """List the operating points that decide on photos, of each kind that has its own."""
+        held = list(self.modalities.values()) or [self]
+        return [point for each in held for point in each.operating_points]
+
+
+class Description(EvidenceByModality):
+    """What the author of a model states about it; `Manifest` adds what is derived."""
+
+    backbone: str
+    input: Input
+    label: Label
+    metrics: tuple[Metric, ...]
+    licence: str
+    attribution: tuple[str, ...]
+    training: dict[str, Any]
 
 
 class Manifest(Description):
@@ -199,6 +221,11 @@ class Bundle:
                 f"from those at the export; {GOLDEN_TOLERANCE:g} is allowed. The model or the "
                 "runtime is not the one that was exported: export it again."
             )
+
+
+def name_modality(dermoscopic: float) -> Modality:
+    """Name the kind of a photo from the graph's output `modality`, 0..1."""
+    return "dermoscopic" if dermoscopic >= 0.5 else "close-up"
 
 
 def orient(images: NDArray[np.uint8], k: int) -> NDArray[np.uint8]:

@@ -84,7 +84,12 @@ def embedded() -> Bundle:
 @pytest.fixture(scope="session")
 def served(embedded: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The embedded model without its check for lesions, which rejects drawn ones."""
-    return repack(embedded, tmp_path_factory.mktemp("bundles") / "served", outliers=None)
+    modalities = {
+        kind: evidence.model_copy(update={"outliers": None})
+        for kind, evidence in embedded.manifest.modalities.items()
+    }
+    folder = tmp_path_factory.mktemp("bundles") / "served"
+    return repack(embedded, folder, outliers=None, modalities=modalities)
 
 
 def encode(pixels: NDArray[np.uint8], kind: str = "JPEG", **options: Any) -> bytes:

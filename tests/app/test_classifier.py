@@ -43,7 +43,7 @@ def test_a_probability_at_the_threshold_is_malignant_and_below_is_not(
     squares = draw_squares(classifier, 1)
     probability = classifier.classify(squares)[0].probability
     point = served.manifest.in_force.model_dump() | {"threshold": probability + shift}
-    changed = make_bundle(operating_points=[point], operating_point=point["name"])
+    changed = make_bundle(operating_points=[point], operating_point=point["name"], modalities={})
     assert Classifier(changed, threads=1).classify(squares)[0].malignant is (shift == 0)
 
 

@@ -113,7 +113,7 @@ def test_another_model_can_be_named(
     classify: Classify, folder: Path, make_bundle: MakeBundle, served: Bundle
 ) -> None:
     point = served.manifest.in_force.model_dump() | {"threshold": 0.0}
-    bundle = make_bundle(operating_points=[point], operating_point=point["name"])
+    bundle = make_bundle(operating_points=[point], operating_point=point["name"], modalities={})
     rows = read(classify(folder / "b.jpg", "--model", bundle.path).stdout)
     assert rows[0]["label"] == "malignant"
 

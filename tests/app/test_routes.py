@@ -28,7 +28,7 @@ def test_predict_answers_in_json(post: Post, photo: bytes, served: Bundle) -> No
     assert answer.status_code == 200
     assert answer.mimetype == "application/json"
     (image,) = answer.get_json()["images"]
-    threshold = served.manifest.in_force.threshold
+    threshold = served.manifest.choose(image["modality"]).in_force.threshold
     assert 0 <= image["probability"] <= 1
     assert image["threshold"] == threshold
     assert image["label"] == ("malignant" if image["probability"] >= threshold else "benign")
@@ -43,6 +43,26 @@ def test_the_answer_tells_which_model_gave_it(post: Post, photo: bytes, served: 
     assert model["label"]["covers"] == served.manifest.label.covers
     assert model["sensitivity"]["value"] == point.sensitivity.value
     assert model["specificity"]["value"] == point.specificity.value
+    for kind, evidence in served.manifest.modalities.items():
+        assert model["modalities"][kind]["threshold"] == evidence.in_force.threshold
+        assert model["modalities"][kind]["measured_on"] == evidence.in_force.measured_on
+
+
+def test_the_page_quotes_the_figures_of_the_photos_kind(
+    post: Post, photo: bytes, served: Bundle
+) -> None:
+    (image,) = post(photo).get_json()["images"]
+    names = {
+        "dermoscopic": "Photos through a dermatoscope",
+        "close-up": "Photos without a dermatoscope",
+    }
+    page = post(photo, headers={"Accept": "text/html"}).text
+    evidence = served.manifest.choose(image["modality"])
+    assert evidence != served.manifest.choose(None)
+    assert evidence.in_force.measured_on in page
+    assert {kind: name in page for kind, name in names.items()} == {
+        kind: kind == image["modality"] for kind in names
+    }
 
 
 def test_the_probability_is_the_graphs_for_the_pixels_of_the_cut(

@@ -61,6 +61,8 @@ def test_no_orientation_is_looked_at_twice(
         probabilities = np.zeros(len(by_view), np.float32)
         return Prediction(
             probability=0.5,
+            modality=None,
+            threshold=0.9,
             malignant=False,
             outlier=False,
             by_view=probabilities,
@@ -87,7 +89,10 @@ def test_a_photo_on_both_sides_of_the_threshold_is_uncertain(
     ):
         point = plain.manifest.in_force.model_dump() | {"threshold": threshold}
         bundle = make_bundle(
-            f"at{threshold}", operating_points=[point], operating_point=point["name"]
+            f"at{threshold}",
+            operating_points=[point],
+            operating_point=point["name"],
+            modalities={},
         )
         judged = answer_photo(photo, Classifier(bundle, threads=1), stability=True)
         assert judged.uncertain is uncertain

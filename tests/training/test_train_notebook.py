@@ -144,7 +144,7 @@ def test_what_jax_trained_tensorflow_exports_with_the_same_probabilities(
     served = serve_run(read_finished_run(run), "float32", 1)
     by_jax = pd.read_csv(run / "oof.csv").set_index("image_name")["logit"]
     there = served.oof.set_index("image_name")
-    expected = calibrate(by_jax[there.index].to_numpy(), served.calibration)
+    expected = calibrate(by_jax[there.index].to_numpy(), served.evidence.calibration)
     np.testing.assert_allclose(there["probability"], expected, atol=1e-4)
     assert np.ptp(expected) > 0.1
 

@@ -78,6 +78,7 @@ def build_folders(
     processes: int = 1,
     beam: Runner | None = None,
     apart: Sequence[Data] = (),
+    earlier: Data | None = None,
     strict: bool = False,
 ) -> dict[epath.Path, Build]:
     """Build a data folder for each of `settings`, or finish what an earlier call began.
@@ -89,6 +90,7 @@ def build_folders(
         processes: how many cut photos, unless `beam` does.
         beam: runs all work elsewhere.
         apart: data folders that no patient, lesion or picture may be shared with.
+        earlier: data folder whose images stay in their shards.
         strict: make every warning an error.
 
     Returns:
@@ -128,7 +130,10 @@ def build_folders(
         dropped = pd.concat([dropped, dropped_by_pixels])
         warnings += warn(_list_faults(cases, dropped), strict)
         _log.info("Dividing %d images into %d shards", len(cases), common.shards)
-        cases["shard"] = assign_shards(cases, common.shards, common.seed, common.extra_sources)
+        cases["shard"] = assign_shards(
+            *(cases, common.shards, common.seed, common.extra_sources),
+            earlier=earlier.cases if earlier else None,
+        )
         require_whole_groups(cases, out)
 
         builds = {}

@@ -123,6 +123,12 @@ class _Crop(click.ParamType[tuple[str, float]]):
     help="Number of shards; the number of folds must divide it.",
 )
 @click.option(
+    "--shards-of",
+    type=DATA,
+    help="Data folder whose images stay in the shards that they have there, so that a run on it "
+    "can be the start of one on the new data.",
+)
+@click.option(
     "--seed",
     type=int,
     default=0,
@@ -206,6 +212,12 @@ def build(**options: Any) -> None:
     from training.data.folder import BuildSettings, read_data, read_dropped
 
     apart = [read_data(folder, shards=False) for folder in options["apart_from"]]
+    earlier = options["shards_of"] and read_data(options["shards_of"], shards=False)
+    if earlier and earlier.build.settings.shards != options["shards"]:
+        raise TrainingError(
+            f"--shards-of {earlier.folder} has {earlier.build.settings.shards} shards. Give "
+            f"--shards {earlier.build.settings.shards}."
+        )
     settings = [
         BuildSettings(
             size=size,
@@ -217,6 +229,7 @@ def build(**options: Any) -> None:
             per_patient_site=options["per_patient_site"],
             extra_sources=tuple(sorted(options["extra_sources"])),
             source_crops=source_crops,
+            shards_of=earlier.build.cases_sha256 if earlier else None,
             apart_from=tuple(data.build.cases_sha256 for data in apart),
         )
         for size, crop in _list_squares(options)
@@ -229,6 +242,7 @@ def build(**options: Any) -> None:
         processes=options["processes"] or os.cpu_count() or 1,
         beam=_make_runner(options),
         apart=apart,
+        earlier=earlier,
         strict=options["strict"],
     )
     click.echo(render_counts(listing.cases, read_dropped(next(iter(folders)))))

@@ -100,6 +100,11 @@ def print_figures(evaluation: "Evaluation") -> None:
     """Print the AUC on each data set, the share rejected as not a lesion, and the comparison."""
     from training.text import render_estimate
 
+    evidence = evaluation.evidence
+    thresholds = " or ".join(
+        [f"{e.in_force.threshold:.4f} ({kind})" for kind, e in evidence.modalities.items()]
+        or [f"{evidence.in_force.threshold:.4f}"]
+    )
     for judgement in evaluation.judgements:
         click.echo(
             f"{judgement.dataset}: AUC {render_estimate(judgement.figures['AUC'])}, "
@@ -108,10 +113,10 @@ def print_figures(evaluation: "Evaluation") -> None:
         point = next(
             each
             for each in judgement.at_thresholds
-            if each.operating_point == evaluation.operating_point
+            if each.operating_point == evidence.operating_point
         )
         click.echo(
-            f"  from probability {point.threshold:.4f}: sensitivity "
+            f"  from probability {thresholds}: sensitivity "
             f"{render_estimate(point.sensitivity)}, specificity "
             f"{render_estimate(point.specificity)}"
         )

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 @click.command()
 @served_options(run_required=True)
 @click.option("--out", type=FOLDER, required=True, help="Bundle folder to create.")
+@click.option(
+    "--note",
+    "notes",
+    multiple=True,
+    help="A sentence for the model card on what cannot be measured here; repeatable.",
+)
 @click.option("--report", type=FOLDER, help="Folder in which to write the report of evaluate, too.")
 def export(
     run: Path,
@@ -25,6 +31,7 @@ def export(
     folds_served: int | None,
     average_weights: bool,
     out: Path,
+    notes: tuple[str, ...],
     report: Path | None,
 ) -> None:
     """Turn a run into a model bundle, with everything that evaluate measures."""
@@ -40,7 +47,7 @@ def export(
         folds_served=folds_served,
         average_weights=average_weights,
     )
-    bundle = export(evaluated, out)
+    bundle = export(evaluated, out, notes)
     print_figures(evaluated.evaluation)
     if report:
         write_evaluation(evaluated, report)

@@ -58,6 +58,7 @@ class BuildSettings(StrictModel):
     per_patient_site: Annotated[int, Field(ge=1)] | None = None
     apart_from: tuple[str, ...] = ()  # cases_sha256 of the data folders to stay apart from
     extra_sources: tuple[str, ...] = ()  # trained on, but never scored
+    shards_of: str | None = None  # cases_sha256 of the data folder whose shards are kept
     source_crops: dict[str, _CropFraction] = Field({})  # of the sources that are cut otherwise
 
     def crop_of(self, source: str) -> float:

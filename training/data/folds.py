@@ -17,7 +17,11 @@ _GROUP_SIZES = (1, 4, 19)
 
 
 def assign_shards(
-    cases: pd.DataFrame, shards: int, seed: int, extra_sources: Sequence[str] = ()
+    cases: pd.DataFrame,
+    shards: int,
+    seed: int,
+    extra_sources: Sequence[str] = (),
+    earlier: pd.DataFrame | None = None,
 ) -> NDArray[np.int64]:
     """Assign each case to a shard, 0..shards-1; a `group` is never in two.
 
@@ -26,10 +30,19 @@ def assign_shards(
 
     Args:
         extra_sources: those that are never scored: a shard needs images of other sources, too.
+        earlier: table of cases of other data in as many shards. The groups of its images stay in
+            their shards, and only the others are divided.
 
     Raises:
-        TrainingError: there are fewer positive or negative groups to score than shards.
+        TrainingError: there are fewer positive or negative groups to divide than shards, or a group
+            has images in several shards of `earlier`.
     """
+    if earlier is not None:
+        kept = _find_kept(cases, earlier)
+        new = kept.isna().to_numpy()
+        if new.any():
+            kept[new] = assign_shards(cases[new], shards, seed, extra_sources)
+        return kept.to_numpy(np.int64)
     extra = cases["source"].isin(extra_sources)
     for target, name in ((1, "positive"), (0, "negative")):
         groups = cases.loc[(cases["target"] == target) & ~extra, "group"].nunique()
@@ -48,6 +61,10 @@ def assign_shards(
             "target": cases["target"],
         }
     )
+    # With few images, strata so fine may each have fewer than there are shards.
+    for coarser in ("skin_tone", "modality", "size"):
+        if kinds.groupby(list(kinds)).size().max() < shards:
+            kinds = kinds.drop(columns=coarser)
     strata = kinds.groupby(list(kinds)).ngroup()
     splitter = StratifiedGroupKFold(shards, shuffle=True, random_state=seed)
     assigned = np.empty(len(cases), np.int64)
@@ -57,6 +74,20 @@ def assign_shards(
         for shard, (_, members) in enumerate(splitter.split(cases, strata, cases["group"])):
             assigned[members] = shard
     return assigned
+
+
+def _find_kept(cases: pd.DataFrame, earlier: pd.DataFrame) -> pd.Series:
+    """Find the shard in which each case's group is in `earlier`; NaN: in none."""
+    known = cases["image_name"].map(earlier.set_index("image_name")["shard"])
+    by_group = known.groupby(cases["group"])
+    torn = by_group.nunique().loc[lambda counts: counts > 1]
+    if len(torn):
+        raise TrainingError(
+            f"--shards-of: {torn.index[0]} has images in {torn.iloc[0]} shards of the earlier data "
+            f"({len(torn)} such patients or lesions), because it was not known there that they "
+            "belong together. Build without --shards-of."
+        )
+    return by_group.transform("max")
 
 
 def require_whole_groups(cases: pd.DataFrame, where: object) -> None:

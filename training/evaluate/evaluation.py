@@ -15,7 +15,7 @@ import pandas as pd
 from etils import epath
 from PIL import Image
 
-from processing.bundle import Estimate, Input, OperatingPoint
+from processing.bundle import Estimate, EvidenceByModality, Input
 from processing.image import read_square
 from training.data.folder import Data, read_data
 from training.data.folds import describe_separation
@@ -23,7 +23,8 @@ from training.errors import TrainingError
 from training.evaluate.figures import ASSUMED_PREVALENCE, Judgement, judge
 from training.evaluate.nonlesions import list_nonlesions
 from training.metrics.intervals import DeLong, Difference, auc, auc_difference, delong, proportion
-from training.serving.calibration import OPERATING_POINT, CalibrationCheck, compare_calibrations
+from training.serving.calibration import CalibrationCheck, compare_calibrations
+from training.serving.evidence import apply_evidence
 from training.serving.graph import Precision, run_litert
 from training.serving.published import read_published
 from training.serving.served import (
@@ -83,13 +84,11 @@ class Evaluation(StrictModel):
     # Largest difference in probability between Keras and the float32 graph.
     keras_difference: float | None
     target: str  # what counts as positive
-    outlier_threshold: float | None  # distance beyond which a photo is rejected
     separation: str  # what no two folds share, in sentences; "" for a bundle
     leaks: str  # in a sentence, whether test sets may share images with the training data
     assumed_prevalence: float  # share of positives that the decision curve assumes
     calibrated_prevalence: float | None  # share among the images that calibration was fitted on
-    operating_points: tuple[OperatingPoint, ...]
-    operating_point: str  # name of the one that decides the label
+    evidence: EvidenceByModality  # what was chosen, out of fold
     calibrations: tuple[CalibrationCheck, ...]
     judgements: tuple[Judgement, ...]
     nonlesions: tuple[NonlesionCheck, ...]
@@ -173,17 +172,15 @@ def evaluate_run(
         views=views,
         keras_difference=served.keras_difference,
         target=built.target,
-        outlier_threshold=served.outlier_threshold,
         separation=describe_separation(finished.data.cases),
         leaks=_describe_leaks(finished.data),
         assumed_prevalence=ASSUMED_PREVALENCE,
         calibrated_prevalence=float(served.oof["target"].mean()),
-        operating_points=served.points,
-        operating_point=OPERATING_POINT,
+        evidence=served.evidence,
         calibrations=tuple(compare_calibrations(served.oof)),
         judgements=tuple(
             judge(
-                *(name, table, datasets[name].cases, served.points, OPERATING_POINT),
+                *(name, table, datasets[name].cases, served.evidence),
                 folds=settings.folds,
                 training=fitted[name],
             )
@@ -191,7 +188,7 @@ def evaluate_run(
         ),
         nonlesions=_measure_nonlesions(
             served.model,
-            served.outlier_threshold,
+            served.evidence,
             Input(size=built.size, crop_fraction=built.crop_fraction, pixel_path=built.pixel_path),
         ),
         precision_checks=checks,
@@ -234,8 +231,7 @@ def evaluate_bundle(
     predictions = {}
     for test in read:
         _log.info("Test set %s", test.folder)
-        threshold = bundle.outlier_threshold
-        predictions[name_test(test)] = predict_test(bundle.model, threshold, test)
+        predictions[name_test(test)] = predict_test(bundle.model, manifest, test)
     datasets = {name_test(test): test for test in read}
     _log.info("Measuring")
     evaluation = Evaluation(
@@ -248,24 +244,21 @@ def evaluate_bundle(
         views=manifest.training.get("views_averaged"),
         keras_difference=None,
         target=manifest.label.name,
-        outlier_threshold=bundle.outlier_threshold,
         separation="",
         leaks=_describe_leaks(trained_on),
         assumed_prevalence=ASSUMED_PREVALENCE,
         calibrated_prevalence=bundle.calibrated_prevalence,
-        operating_points=manifest.operating_points,
-        operating_point=manifest.operating_point,
+        evidence=manifest,
         calibrations=(),
         judgements=tuple(
             judge(
-                *(name, table, datasets[name].cases),
-                *(manifest.operating_points, manifest.operating_point),
+                *(name, table, datasets[name].cases, manifest),
                 folds=_FOLDS,
                 training=trained_on.scored if trained_on else None,
             )
             for name, table in predictions.items()
         ),
-        nonlesions=_measure_nonlesions(bundle.model, bundle.outlier_threshold, manifest.input),
+        nonlesions=_measure_nonlesions(bundle.model, manifest, manifest.input),
         precision_checks=(),
         other_run=None,
         against=(),
@@ -290,7 +283,7 @@ def _predict_all(served: Served, tests: Sequence[Data]) -> dict[str, pd.DataFram
     predictions = {OUT_OF_FOLD: served.oof}
     for test in tests:
         _log.info("Test set %s", test.folder)
-        predictions[name_test(test)] = predict_test(served.model, served.outlier_threshold, test)
+        predictions[name_test(test)] = predict_test(served.model, served.evidence, test)
     return predictions
 
 
@@ -311,7 +304,7 @@ def check_precision(
     for test in tests:
         name = name_test(test)
         _log.info("%s in float32", name)
-        exact = predict_test(served.float32, served.outlier_threshold, test)
+        exact = predict_test(served.float32, served.evidence, test)
         areas = [
             auc(table["target"], table["logit"], table["group"]).value
             for table in (exact, predictions[name])
@@ -344,14 +337,14 @@ def _compare(name: str, ours: pd.DataFrame, other: pd.DataFrame) -> AucDifferenc
 
 
 def _measure_nonlesions(
-    model: bytes, outlier_threshold: float | None, cut: Input
+    model: bytes, evidence: EvidenceByModality, cut: Input
 ) -> tuple[NonlesionCheck, ...]:
-    if outlier_threshold is None:
+    if evidence.outliers is None:
         return ()
     pictures = list_nonlesions()
     squares = (read_square(_encode(picture.image), **dict(cut)).pixels for picture in pictures)
     outputs = run_litert(model, squares, len(pictures))
-    refused = outputs["distance"] > outlier_threshold
+    refused = apply_evidence(outputs, evidence)["outlier"].to_numpy(bool)
     origins = np.array([picture.origin for picture in pictures])
     kinds = np.array([picture.kind for picture in pictures])
     rows = [("all", np.full(len(kinds), True))]

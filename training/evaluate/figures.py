@@ -1,6 +1,5 @@
 """How well predictions separate positives from others: all figures of a report, with intervals."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -8,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from processing.bundle import Estimate, OperatingPoint
+from processing.bundle import Estimate, Evidence
 from training.errors import TrainingError
 from training.inspect.shortcuts import Shortcut, carry_shortcuts, measure_shortcuts
 from training.metrics.intervals import auc, bootstrap, proportion, sensitivity, specificity
@@ -34,7 +33,6 @@ class AtThreshold(StrictModel):
     """Sensitivity and specificity at a threshold that was chosen elsewhere."""
 
     operating_point: str
-    threshold: float
     sensitivity: Estimate
     specificity: Estimate
 
@@ -81,6 +79,8 @@ class Judgement(StrictModel):
     at_thresholds: tuple[AtThreshold, ...]
     predictive_values: tuple[PredictiveValues, ...]
     refused: Estimate | None  # share rejected as not a lesion; all figures include these images
+    told: Estimate | None  # share whose kind of photo is told right; None: it is not told
+    central: Estimate  # mean share of the heat map's mass in the centre of the square
     by_lesion: LesionFigures | None  # None: no lesion has several images
     subgroups: tuple[Subgroup, ...]
     baselines: tuple[Shortcut, ...]
@@ -94,21 +94,20 @@ def judge(
     dataset: str,
     predictions: pd.DataFrame,
     cases: pd.DataFrame,
-    points: Sequence[OperatingPoint],
-    operating_point: str,
+    evidence: Evidence,
     folds: int,
     training: pd.DataFrame | None = None,
 ) -> Judgement:
     """Measure everything on one data set.
 
     Args:
-        predictions: columns image_name, target, group, logit, probability, and outlier, which is
-            missing where it was not measured. Out of fold also what
-            `training.serving.calibration.cross_fit` adds: thresholds and calibration are then those
-            of the other folds.
+        predictions: columns image_name, target, group, logit, probability, central, told and
+            outlier, which are missing where they were not measured, and for each operating point
+            its threshold in the column `training.serving.calibration.name_threshold` of its name.
+            Out of fold also the rest of what `cross_fit` adds: thresholds and calibration are then
+            those of the other folds.
         cases: the table of cases, with a row for each of the images.
-        points: operating points, chosen on other images or out of fold.
-        operating_point: name of the one that decides the label.
+        evidence: names the operating points, which were chosen on other images or out of fold.
         folds: number of folds to measure the baselines with, where `training` is None.
         training: cases to fit the baselines on, none of which is judged.
 
@@ -125,12 +124,11 @@ def judge(
             "Evaluate on a data set with both classes."
         )
     probability = table["probability"].to_numpy()
-    thresholds = {
-        point.name: table.get(name_threshold(point.name), pd.Series(point.threshold, table.index))
-        for point in points
-    }
-    called = {name: probability >= each.to_numpy() for name, each in thresholds.items()}
-    table["threshold"], table["called"] = thresholds[operating_point], called[operating_point]
+    central = table["central"].to_numpy()
+    names = [point.name for point in evidence.operating_points]
+    called = {name: probability >= table[name_threshold(name)].to_numpy() for name in names}
+    table["threshold"] = table[name_threshold(evidence.operating_point)]
+    table["called"] = called[evidence.operating_point]
     try:
         if training is None:
             baselines, no_baselines = tuple(measure_shortcuts(table, folds)), ""
@@ -146,15 +144,16 @@ def judge(
         figures=_measure_figures(table),
         at_thresholds=tuple(
             AtThreshold(
-                operating_point=point.name,
-                threshold=point.threshold,
-                sensitivity=sensitivity(target, called[point.name], group),
-                specificity=specificity(target, called[point.name], group),
+                operating_point=name,
+                sensitivity=sensitivity(target, called[name], group),
+                specificity=specificity(target, called[name], group),
             )
-            for point in points
+            for name in names
         ),
         predictive_values=_measure_predictive_values(table),
         refused=_measure_refusals(table),
+        told=_measure_told(table),
+        central=bootstrap(lambda w: {"": float(w @ central / w.sum())}, group)[""],
         by_lesion=_measure_lesions(table),
         subgroups=tuple(_measure_subgroups(table)),
         baselines=baselines,
@@ -257,6 +256,13 @@ def _measure_refusals(table: pd.DataFrame) -> Estimate | None:
     return proportion(measured["outlier"].to_numpy(bool), measured["group"].to_numpy())
 
 
+def _measure_told(table: pd.DataFrame) -> Estimate | None:
+    known = table[table["told"].notna() & (table["told"] != "") & (table["modality"] != "")]
+    if known.empty:
+        return None
+    return proportion((known["told"] == known["modality"]).to_numpy(), known["group"].to_numpy())
+
+
 def _measure_lesions(table: pd.DataFrame) -> LesionFigures | None:
     lesion = table["lesion_id"].where(table["lesion_id"] != "", table["image_name"])
     if not lesion.duplicated().any():
@@ -284,7 +290,7 @@ def _measure_subgroups(table: pd.DataFrame) -> list[Subgroup]:
         "sex": table["sex"].replace("", UNKNOWN),
         "age": _band(table["age_approx"], _AGE_BANDS),
         "site": table["anatom_site"].replace("", UNKNOWN),
-        "source": table["source"],
+        "source": _name_sources(table),
         "smaller side of the image": _band(side, _SIDES),
     }
     subgroups = []
@@ -292,6 +298,13 @@ def _measure_subgroups(table: pd.DataFrame) -> list[Subgroup]:
         for name, rows in table.groupby(names, observed=True):
             subgroups.append(_measure_subgroup(by, str(name), rows))
     return subgroups
+
+
+def _name_sources(table: pd.DataFrame) -> pd.Series:
+    """Name the source of each image, and the kind of photo where a source has several kinds."""
+    kinds = table.groupby("source")["modality"].transform("nunique")
+    named = table["source"] + ", " + table["modality"].replace("", UNKNOWN)
+    return table["source"].where(kinds == 1, named)
 
 
 def _band(values: pd.Series, bands: dict[str, int]) -> pd.Series:

@@ -30,6 +30,7 @@ from training.pages import (
     render_figure,
     write_page,
 )
+from training.serving.calibration import name_threshold
 from training.text import render_estimate
 
 INDEX, EVALUATION = "index.html", "metrics.json"
@@ -87,15 +88,15 @@ def _list_mistakes(table: pd.DataFrame, data: Data) -> pd.DataFrame:
 
 def _draw_charts(measured: Measured) -> list[Chart]:
     predictions, evaluation = measured.predictions, measured.evaluation
-    threshold = next(
-        p.threshold for p in evaluation.operating_points if p.name == evaluation.operating_point
-    )
+    in_use = name_threshold(evaluation.evidence.operating_point)
+    held = list(evaluation.evidence.modalities.values()) or [evaluation.evidence]
+    thresholds = [each.in_force.threshold for each in held]
     base_rates = {j.dataset: j.positives / j.images for j in evaluation.judgements}
     drawn: list[tuple[str, str, Figure]] = [
         (
             "ROC curves",
-            "The dot marks the threshold in use, which was chosen out of fold.",
-            _draw_each(predictions, lambda axes, t, c, n: _draw_roc(axes, t, c, n, threshold)),
+            "The dot marks the thresholds in use, which were chosen out of fold.",
+            _draw_each(predictions, lambda axes, t, c, n: _draw_roc(axes, t, c, n, in_use)),
         ),
         (
             "Precision and recall",
@@ -123,8 +124,13 @@ def _draw_charts(measured: Measured) -> list[Chart]:
     charts = [Chart(title, note, render_figure(figure, title)) for title, note, figure in drawn]
     for name, table in predictions.items():
         title = f"Probabilities, {name}"
-        figure = _draw_histogram(table, threshold)
-        note = "The line marks the threshold in use."
+        figure = _draw_histogram(table, thresholds)
+        kinds = " and ".join(evaluation.evidence.modalities)
+        note = (
+            f"The lines mark the thresholds in use: {kinds}."
+            if kinds
+            else "The line marks the threshold in use."
+        )
         charts.append(Chart(title, note, render_figure(figure, title)))
     return charts
 
@@ -141,10 +147,10 @@ def _draw_each(predictions: dict[str, pd.DataFrame], draw: _Draw) -> Figure:
     return figure
 
 
-def _draw_roc(axes: Axes, table: pd.DataFrame, colour: str, name: str, threshold: float) -> None:
+def _draw_roc(axes: Axes, table: pd.DataFrame, colour: str, name: str, in_use: str) -> None:
     curve = Ranking(table["target"], table["probability"]).curve()
     axes.plot(1 - curve.specificity, curve.sensitivity, color=colour, label=name)
-    called, positive = table["probability"] >= threshold, table["target"] == 1
+    called, positive = table["probability"] >= table[in_use], table["target"] == 1
     axes.plot(called[~positive].mean(), called[positive].mean(), "o", color=colour)
     axes.set(xlabel="1 - specificity", ylabel="sensitivity")
 
@@ -238,9 +244,10 @@ def _draw_decisions(predictions: dict[str, pd.DataFrame], evaluation: Evaluation
     return figure
 
 
-def _draw_histogram(table: pd.DataFrame, threshold: float) -> Figure:
+def _draw_histogram(table: pd.DataFrame, thresholds: list[float]) -> Figure:
     bins = np.linspace(0, 1, _BINS + 1)
     figure, axes = draw_histograms(table["probability"], table["target"], bins, "probability")
-    axes.axvline(threshold, color=INK, linewidth=1)
+    for threshold in thresholds:
+        axes.axvline(threshold, color=INK, linewidth=1)
     axes.set(xlim=(0, 1))
     return figure

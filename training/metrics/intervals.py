@@ -185,7 +185,8 @@ def proportion(success: NDArray[np.bool_], group: NDArray[Any]) -> Estimate:
     if 0 < value < 1 and len(groups) > 1:
         of_groups = np.bincount(codes, success - value)
         variance = len(groups) / (len(groups) - 1) * np.sum(of_groups**2) / images**2
-        effective = min(effective, value * (1 - value) / variance)
+        if variance > 0:  # it is 0 where all groups have the same share
+            effective = min(effective, value * (1 - value) / variance)
     z = norm.ppf(0.975)
     centre = (value + z**2 / (2 * effective)) / (1 + z**2 / effective)
     half = z * np.sqrt(value * (1 - value) / effective + (z / (2 * effective)) ** 2)

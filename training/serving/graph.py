@@ -1,5 +1,6 @@
 """The serving graph: averaged folds and orientations, calibration, activation map and embedding."""
 
+import functools
 import os
 import tempfile
 import threading
@@ -15,8 +16,9 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from processing.bundle import GOLDEN_TOLERANCE, SIGNATURE, VIEWS
+from processing.bundle import GOLDEN_TOLERANCE, SIGNATURE, VIEWS, Calibration, EvidenceByModality
 from training.errors import TrainingError
+from training.serving.modality import ModalityHead
 from training.serving.outliers import Normal
 from training.train.predict import orient, turn_back
 
@@ -39,29 +41,31 @@ class ServingGraph:
     """The computation of a bundle's graph.
 
     (B, S, S, 3) uint8 RGB -> probability (B,), logit (B,), by_view (B, V), the probability from
-    each orientation alone, cam (B, h, w), the class activation map, embedding (B, D), and distance
-    (B,) of the embedding from those of training images.
+    each orientation alone, cam (B, h, w), the class activation map, embedding (B, D), distance
+    (B,) of the embedding from those of training images, and modality (B,), the probability that the
+    photo is dermoscopic, which decides on the calibration.
     """
 
     def __init__(
         self,
         models: Sequence[keras.Model],
         views: int = 1,
-        slope: float = 1.0,
-        intercept: float = 0.0,
+        evidence: EvidenceByModality | None = None,
         normal: Normal | None = None,
+        head: ModalityHead | None = None,
     ) -> None:
         """Join the models of some folds.
 
         Args:
             models: each (B, S, S, 3) float, 0..255 -> logit (B, 1).
             views: number of orientations of a photo to average, a key of `VIEWS`.
-            slope, intercept: calibration of the mean logit.
+            evidence: its calibration, of the mean logit; None: the probability is not calibrated.
             normal: reference of the distance; None: the graph returns no distance.
+            head: tells the kind of photo; None: the graph does not.
         """
         self.size: int = models[0].input_shape[1]
         self._views = VIEWS[views]
-        self._slope, self._intercept, self._normal = slope, intercept, normal
+        self._evidence, self._normal, self._head = evidence, normal, head
         self._models = [_give_inner_outputs(model, i == 0) for i, model in enumerate(models)]
         self._kernels = [model.get_layer("logit").kernel.numpy()[None, None] for model in models]
         spec = tf.TensorSpec((None, self.size, self.size, 3), tf.uint8, name="images")
@@ -86,20 +90,37 @@ class ServingGraph:
                 embedding = _mean(tf.split(outputs["embedding"], views))
         by_view = tf.stack([_mean(logits[view::views]) for view in range(views)], 1)
         logit = _mean(logits)
-        answer = {
-            "probability": self._calibrate(logit),
-            "logit": logit,
-            "by_view": self._calibrate(by_view),
-            "cam": self._slope * _mean(maps),
-            "embedding": embedding,
+        answer = {"logit": logit, "embedding": embedding}
+        if self._head is not None:  # as `training.serving.modality.ModalityHead`
+            told = tf.linalg.matvec(embedding, self._head.weights) + self._head.bias
+            answer["modality"] = tf.sigmoid(told)
+        slope, intercept = self._choose_calibration(answer.get("modality"))
+        answer |= {
+            "probability": tf.sigmoid(slope * logit + intercept),
+            "by_view": tf.sigmoid(slope[:, None] * by_view + intercept[:, None]),
+            "cam": slope[:, None, None] * _mean(maps),
         }
         if self._normal is not None:  # as `training.serving.outliers.measure_distance`
-            whitened = tf.matmul(embedding - self._normal.mean, self._normal.whitening)
-            answer["distance"] = tf.reduce_mean(tf.square(whitened), 1)
+            whitened = [
+                tf.matmul(embedding - mean, self._normal.whitening) for mean in self._normal.means
+            ]
+            distances = [tf.reduce_mean(tf.square(each), 1) for each in whitened]
+            answer["distance"] = functools.reduce(tf.minimum, distances)
         return answer
 
-    def _calibrate(self, logit: tf.Tensor) -> tf.Tensor:
-        return tf.sigmoid(self._slope * logit + self._intercept)
+    def _choose_calibration(self, modality: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return slopes and intercepts (B,) or (1,), as `processing.bundle.name_modality` tells."""
+        if self._evidence is None:
+            return tf.ones(1), tf.zeros(1)
+        if modality is None or not self._evidence.modalities:
+            return _as_tensors(self._evidence.calibration)
+        slope, intercept = _as_tensors(self._evidence.choose("close-up").calibration)
+        there = _as_tensors(self._evidence.choose("dermoscopic").calibration)
+        dermoscopic = tf.cast(modality >= 0.5, tf.float32)
+        return (
+            slope + dermoscopic * (there[0] - slope),
+            intercept + dermoscopic * (there[1] - intercept),
+        )
 
     def convert(self, precision: Precision, images: NDArray[np.uint8] | None = None) -> bytes:
         """Convert to a LiteRT model.
@@ -124,23 +145,21 @@ class ServingGraph:
             converted: bytes = converter.convert()
         return converted
 
-    def compare(
-        self, converted: bytes, images: NDArray[np.uint8], thresholds: Sequence[float]
-    ) -> float:
+    def compare(self, converted: bytes, images: NDArray[np.uint8]) -> float:
         """Return the largest difference in probability between a converted graph and Keras.
 
         Args:
             images: (N, S, S, 3).
-            thresholds: probabilities at which both must decide alike.
 
         Raises:
             TrainingError: the difference exceeds `GOLDEN_TOLERANCE`, or an image falls on another
-                side of a threshold.
+                side of one of the thresholds.
         """
         expected = self.serve(tf.constant(images))["probability"].numpy()
         given = run_litert(converted, images, len(images))["probability"]
         difference = float(np.abs(given - expected).max())
-        limits = np.reshape(thresholds, (-1, 1))
+        points = self._evidence.list_points() if self._evidence else ()
+        limits = np.reshape([point.threshold for point in points], (-1, 1))
         changed = ((given >= limits) != (expected >= limits)).any(axis=0).sum()
         if not difference <= GOLDEN_TOLERANCE or changed:
             raise TrainingError(
@@ -149,6 +168,10 @@ class ServingGraph:
                 f"{GOLDEN_TOLERANCE} and none is allowed. Nothing was written."
             )
         return difference
+
+
+def _as_tensors(calibration: Calibration) -> tuple[tf.Tensor, tf.Tensor]:
+    return tf.constant([calibration.slope]), tf.constant([calibration.intercept])
 
 
 def _give_inner_outputs(model: keras.Model, embedding: bool) -> keras.Model:

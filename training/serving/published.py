@@ -24,11 +24,6 @@ class Published(NamedTuple):
     model: bytes  # LiteRT graph
 
     @property
-    def outlier_threshold(self) -> float | None:
-        """Distance beyond which a photo is rejected as not a lesion; None: none is."""
-        return self.manifest.outliers.threshold if self.manifest.outliers else None
-
-    @property
     def calibrated_prevalence(self) -> float | None:
         """Share of positives among the images that calibration was fitted on, if it is known."""
         shares = [
@@ -69,7 +64,10 @@ def read_published(uri: str) -> Published:
     with tempfile.TemporaryDirectory() as cache:
         bundle = fetch_bundle(uri, Path(cache))
         model = bundle.model_path.read_bytes()
-        needed = {"probability", "logit"} | ({"distance"} if bundle.manifest.outliers else set())
+        manifest = bundle.manifest
+        needed = {"probability", "logit"}
+        needed |= {"distance"} if manifest.outliers else set()
+        needed |= {"modality"} if manifest.modalities else set()
         if missing := sorted(needed - _list_outputs(model, uri)):
             raise BundleError(
                 f"{uri}: the graph has no output {missing[0]!r}, which the evaluation needs; it "

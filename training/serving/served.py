@@ -10,30 +10,22 @@ import numpy as np
 import pandas as pd
 from etils import epath
 from numpy.typing import NDArray
+from scipy.special import expit
 
-from processing.bundle import Calibration, Input, OperatingPoint
+from processing.bundle import EvidenceByModality, Input, name_modality
 from processing.image import LATEST_PATH
 from training.data.batches import check_first_records, choose_records, decode_records
 from training.data.folder import BuildSettings, Data, read_data
 from training.data.tfrecords import naming_damage
-from training.data.vocabulary import TARGETS
+from training.data.vocabulary import MODALITIES, TARGETS
 from training.errors import TrainingError
 from training.inspect.leaks import compare_test_set, with_fingerprints
 from training.recipe import TrainSettings
-from training.serving.calibration import (
-    calibrate,
-    choose_operating_points,
-    cross_fit,
-    fit_calibration,
-)
+from training.serving.central import measure_central
+from training.serving.evidence import apply_evidence, choose_evidence
 from training.serving.graph import Precision, ServingGraph, run_litert
-from training.serving.outliers import (
-    Normal,
-    choose_fitted,
-    choose_threshold,
-    fit_normal,
-    measure_distance,
-)
+from training.serving.modality import ModalityHead, fit_modality
+from training.serving.outliers import Normal, choose_fitted, fit_normal, measure_distance
 from training.train.predict import read_names, tabulate
 from training.train.run import KERAS_MODEL, fold_folder, is_finished, read_settings
 from training.train.splits import split_folds
@@ -63,12 +55,9 @@ class Served(NamedTuple):
     model: bytes  # LiteRT graph
     float32: bytes  # the same graph in float32
     keras_difference: float  # largest difference in probability between Keras and `float32`
-    # Out of fold: `predict_cases`, fold, probability, distance, outlier, and what `cross_fit` adds.
+    # Out of fold: `predict_cases`, fold, distance, told, and what `choose_evidence` adds.
     oof: pd.DataFrame
-    oof_name: str
-    calibration: Calibration
-    points: tuple[OperatingPoint, ...]
-    outlier_threshold: float
+    evidence: EvidenceByModality
 
 
 def read_finished_run(folder: Path) -> FinishedRun:
@@ -136,20 +125,20 @@ def serve_run(
             f"--folds-served {count}: {run.folder} has {settings.folds} folds. Give 1 to "
             f"{settings.folds}."
         )
-    models, parts, normal = [], [], None
+    models, parts = [], []
+    features: Features | None = None
     splits = split_folds(settings, data)
     for fold, split in splits.items():
         _log.info("Fold %d of %d, as it is served", fold, settings.folds)
         models.append(keras.models.load_model(fold_folder(run.folder, fold) / KERAS_MODEL))
         seen = split.training.sample(frac=1, random_state=0)
-        graph = ServingGraph(models[-1:], views)
-        model = _convert(graph, precision, data, seen)
-        if normal is None:  # the features of one network are enough to recognise a lesion
-            normal = _fit_normal(model, data, seen)
+        model = _convert(ServingGraph(models[-1:], views), precision, data, seen)
         part, outputs = predict_cases(model, data, split.scored)
-        distance = measure_distance(outputs["embedding"], normal) if fold == 0 else np.nan
-        parts.append(part.assign(fold=fold, distance=distance))
-    assert normal is not None
+        if features is None:  # those of one network are enough
+            features = _fit_features(model, data, seen)
+            part = _describe_features(part, outputs["embedding"], features)
+        parts.append(part.assign(fold=fold))
+    assert features is not None
     oof = pd.concat(parts, ignore_index=True)
     models = models[:count]
     if average_weights:
@@ -159,27 +148,23 @@ def serve_run(
         seen = splits[0].training.sample(frac=1, random_state=0)
         model = _convert(ServingGraph(models, views), precision, data, seen)
         # Its features are not those of the first fold. The network has seen the images of the first
-        # fold, but the fit of the distance has not.
-        normal = _fit_normal(model, data, seen)
+        # fold, but the fit to the features has not.
+        features = _fit_features(model, data, seen)
         part, outputs = predict_cases(model, data, splits[0].scored)
-        part["distance"] = measure_distance(outputs["embedding"], normal)
-        oof["distance"] = oof["image_name"].map(part.set_index("image_name")["distance"])
-    name = (
-        f"out-of-fold predictions, {settings.folds} folds: {len(oof)} images, "
-        f"{oof['target'].sum()} {TARGETS[data.build.settings.target].plural}"
-    )
-    calibration = fit_calibration(oof, name)
-    oof["probability"] = calibrate(oof["logit"].to_numpy(), calibration)
-    oof = cross_fit(oof)
-    points = choose_operating_points(oof, name)
-    threshold = choose_threshold(oof["distance"].dropna().to_numpy())
-    oof["outlier"] = (oof["distance"] > threshold).where(oof["distance"].notna())
+        part = _describe_features(part, outputs["embedding"], features).set_index("image_name")
+        for name in ("distance", "told"):
+            oof[name] = oof["image_name"].map(part[name])
+    facts = data.cases[["image_name", "source", "modality"]]
+    oof = oof.merge(facts, on="image_name", how="left", validate="one_to_one")
+    plural = TARGETS[data.build.settings.target].plural
+    tells_kinds = features.head is not None
+    evidence, oof = choose_evidence(oof, settings.folds, plural, tells_kinds=tells_kinds)
     _log.info("%d of %d folds in one graph", count, settings.folds)
-    graph = ServingGraph(models, views, calibration.slope, calibration.intercept, normal)
+    graph = ServingGraph(models, views, evidence, features.normal, features.head)
     some = data.cases.sample(frac=1, random_state=0)
     exact = graph.convert("float32")
     images = np.stack(list(_read_squares(data, some[:CHECKED_IMAGES])))
-    difference = graph.compare(exact, images, [point.threshold for point in points])
+    difference = graph.compare(exact, images)
     return Served(
         run=run,
         precision=precision,
@@ -189,11 +174,8 @@ def serve_run(
         model=exact if precision == "float32" else _convert(graph, precision, data, some),
         float32=exact,
         keras_difference=difference,
-        oof=oof,
-        oof_name=name,
-        calibration=calibration,
-        points=points,
-        outlier_threshold=threshold,
+        oof=oof.drop(columns=["source", "modality"]),
+        evidence=evidence,
     )
 
 
@@ -213,10 +195,39 @@ def _mean_of(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return np.mean(arrays, axis=0, dtype=np.float64).astype(arrays[0].dtype)
 
 
-def _fit_normal(model: bytes, data: Data, seen: pd.DataFrame) -> Normal:
-    """Fit the distance to images in `seen`, by a graph of one network."""
-    _, outputs = predict_cases(model, data, choose_fitted(seen))
-    return fit_normal(outputs["embedding"])
+class Features(NamedTuple):
+    """What is fitted to the features of a network."""
+
+    normal: Normal
+    head: ModalityHead | None  # None: the training images are not of both kinds
+
+
+def _fit_features(model: bytes, data: Data, seen: pd.DataFrame) -> Features:
+    """Fit the distance, and the head that tells the kind of photo, to images in `seen`.
+
+    Args:
+        model: graph of one network.
+    """
+    table, outputs = predict_cases(model, data, choose_fitted(seen))
+    embedding = outputs["embedding"]
+    modality = table["image_name"].map(seen.set_index("image_name")["modality"])
+    kinds = [kind for kind in MODALITIES if kind in set(modality)]
+    if len(kinds) < 2 or not modality.isin(kinds).all():
+        return Features(fit_normal(embedding, np.zeros(len(embedding), int)), None)
+    numbers = modality.map(kinds.index).to_numpy()
+    head = fit_modality(embedding, (modality == "dermoscopic").to_numpy())
+    return Features(fit_normal(embedding, numbers), head)
+
+
+def _describe_features(
+    part: pd.DataFrame, embedding: NDArray[np.floating], features: Features
+) -> pd.DataFrame:
+    """Add the distance of each image, and the kind that it is told for ("": it is not told)."""
+    told = [""] * len(part)
+    if features.head:
+        logits = embedding @ features.head.weights + features.head.bias
+        told = [name_modality(each) for each in expit(logits)]
+    return part.assign(distance=measure_distance(embedding, features.normal), told=told)
 
 
 def read_tests(tests: Sequence[epath.Path], data: Data) -> list[Data]:
@@ -233,19 +244,14 @@ def read_tests(tests: Sequence[epath.Path], data: Data) -> list[Data]:
     return read
 
 
-def predict_test(model: bytes, outlier_threshold: float | None, test: Data) -> pd.DataFrame:
+def predict_test(model: bytes, evidence: EvidenceByModality, test: Data) -> pd.DataFrame:
     """Predict a test set with a converted graph.
 
-    Args:
-        outlier_threshold: distance beyond which a photo is rejected; None: none is.
-
     Returns:
-        The columns of `predict_cases`, and probability and outlier, which is NaN where photos are
-        not rejected.
+        The columns of `predict_cases` and those of `apply_evidence`.
     """
     table, outputs = predict_cases(model, test, test.cases)
-    outlier = np.nan if outlier_threshold is None else outputs["distance"] > outlier_threshold
-    return table.assign(probability=outputs["probability"].astype(np.float64), outlier=outlier)
+    return pd.concat([table, apply_evidence(outputs, evidence)], axis=1)
 
 
 def predict_cases(
@@ -254,13 +260,14 @@ def predict_cases(
     """Run a converted graph on some images of a data folder.
 
     Returns:
-        Columns image_name, target, group, logit, in the order of the shards; all outputs, in the
-        same order.
+        Columns image_name, target, group, logit and central, as `measure_central`, in the order of
+        the shards; all outputs, in the same order.
     """
     with naming_damage(data.shards()):
         names = read_names(data, cases)
     outputs = run_litert(model, _read_squares(data, cases), len(cases))
-    return tabulate(names, outputs["logit"], cases), outputs
+    table = tabulate(names, outputs["logit"], cases)
+    return table.assign(central=measure_central(outputs["cam"])), outputs
 
 
 def _read_squares(data: Data, cases: pd.DataFrame) -> Iterator[NDArray[np.uint8]]:

@@ -24,14 +24,17 @@ _SCHEDULES = {
 }
 
 
-def render_card(description: Description, evaluation: Evaluation) -> str:
-    """Render the model card as Markdown."""
+def render_card(description: Description, evaluation: Evaluation, notes: Sequence[str] = ()) -> str:
+    """Render the model card as Markdown.
+
+    Args:
+        notes: sentences on what cannot be measured here.
+    """
     training = description.training
     return render_template(
         "model_card.md",
         **dict(description)
         | {
-            "in_force": description.in_force,
             "settings": training["settings"],
             "data": training["data"],
             "sources": ", ".join(
@@ -41,8 +44,10 @@ def render_card(description: Description, evaluation: Evaluation) -> str:
             "start": _describe_start(training["settings"]),
             "loss": _LOSSES[training["settings"]["loss"]["name"]],
             "schedule": _SCHEDULES[training["settings"]["schedule"]["name"]],
+            "held": list(description.modalities.values()) or [description],
+            "notes": notes,
             "judgements": evaluation.judgements,
-            "modalities": _list_known(evaluation.judgements, "modality"),
+            "kinds": _list_known(evaluation.judgements, "modality"),
             "skin_tones": _list_known(evaluation.judgements, "skin tone"),
             "benign": _count_benign(evaluation.judgements[0]),
             "separation": evaluation.separation,

@@ -1,6 +1,7 @@
 """Export of an evaluated run as a bundle that can be verified."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from processing.bundle import (
     Description,
     Input,
     Metric,
-    Outliers,
     write_bundle,
 )
 from processing.drawing import draw_lesion
@@ -31,13 +31,15 @@ from training.serving.served import Served
 from training.ship.card import render_card
 
 _GOLDEN_LESIONS = 2  # of each kind; few, to keep the bundle small
-_SCORE_BINS = 20
 # Settings of a run that the manifest leaves out or names elsewhere.
 _OF_THE_DATA = {"data", "data_sha256", "crop_fraction", "pixel_path", "weights_run"}
 
 
-def export(evaluated: Evaluated, out: Path) -> Bundle:
+def export(evaluated: Evaluated, out: Path, notes: Sequence[str] = ()) -> Bundle:
     """Write an evaluated run, all folds averaged, as the bundle `out`.
+
+    Args:
+        notes: sentences for the model card.
 
     Raises:
         BundleError: `out` exists.
@@ -49,7 +51,7 @@ def export(evaluated: Evaluated, out: Path) -> Bundle:
     files = {
         MODEL: served.model,
         GOLDEN: _pack_golden(images, golden),
-        CARD: render_card(description, evaluation).encode(),
+        CARD: render_card(description, evaluation, notes).encode(),
     }
     return write_bundle(out, description, files)
 
@@ -73,9 +75,8 @@ def _pack_golden(images: NDArray[np.uint8], probability: NDArray[np.float32]) ->
 
 def _describe(served: Served, evaluation: Evaluation) -> Description:
     settings, built = served.run.settings, served.run.data.build
-    refused = evaluation.judgements[0].refused
-    assert refused is not None
     return Description(
+        **dict(served.evidence),
         backbone=settings.backbone,
         input=Input(
             size=settings.size,
@@ -83,19 +84,10 @@ def _describe(served: Served, evaluation: Evaluation) -> Description:
             pixel_path=built.settings.pixel_path,
         ),
         label=TARGETS[built.settings.target].label,
-        operating_points=served.points,
-        operating_point=evaluation.operating_point,
-        calibration=served.calibration,
-        outliers=Outliers(
-            threshold=served.outlier_threshold, refused=refused, measured_on=served.oof_name
-        ),
-        scores=tuple(
-            np.histogram(served.oof["probability"], _SCORE_BINS, (0, 1))[0] / len(served.oof)
-        ),
         metrics=tuple(
             metric
             for judgement in evaluation.judgements
-            for metric in _list_metrics(judgement, evaluation.operating_point)
+            for metric in _list_metrics(judgement, served.evidence.operating_point)
         ),
         licence=LICENCE,
         attribution=tuple(

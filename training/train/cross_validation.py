@@ -65,7 +65,7 @@ def cross_validate(
         check_run(run, settings, resume)
     # Before the run folder is made, so that weights that are not available leave nothing behind.
     if settings.weights_run:
-        check_start(settings, settings.weights_run, only_folds or splits)
+        check_start(settings, data, settings.weights_run, only_folds or splits)
     else:
         build_model(settings.backbone, settings.size, settings.weights)
     changes = list_changes(settings)

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+from etils import epath
 
-from training.data.folder import Data
+from training.data.folder import Data, read_data
 from training.data.folds import shards_of_fold
 from training.errors import TrainingError
 from training.recipe import TrainSettings
@@ -68,26 +69,49 @@ def _require_both_classes(split: Split) -> None:
                 )
 
 
-def check_start(settings: TrainSettings, earlier: TrainSettings, folds: Iterable[int]) -> None:
+def check_start(
+    settings: TrainSettings, data: Data, earlier: TrainSettings, folds: Iterable[int]
+) -> None:
     """Check that each fold can start from the same fold of an earlier run.
 
     Only then has the earlier model seen none of the images that the fold is scored on.
 
     Raises:
-        TrainingError: the earlier run has another backbone, other data or another number of folds,
-            or has not finished a fold.
+        TrainingError: the earlier run has another backbone or another number of folds, or data
+            that are not all in the same folds of `data`; or it has not finished a fold.
     """
-    for name in ("backbone", "data_sha256", "folds"):
+    for name in ("backbone", "folds"):
         there, now = getattr(earlier, name), getattr(settings, name)
         if there != now:
             raise TrainingError(
                 f"--weights {settings.weights}: {name} {there} there, {now} now. Start from a run "
-                "with the same backbone, data and number of folds: after another split, the model "
-                "would have seen images that the fold is scored on."
+                "with the same backbone and number of folds: after another split, the model would "
+                "have seen images that the fold is scored on."
             )
+    if earlier.data_sha256 != settings.data_sha256:
+        _require_same_folds(settings, data, earlier)
     for fold in folds:
         if not is_finished(Path(settings.weights), fold):
             raise TrainingError(
                 f"--weights {settings.weights} has not finished fold {fold}. Continue it with "
                 f"python -m training train --run {settings.weights} --resume."
             )
+
+
+def _require_same_folds(settings: TrainSettings, data: Data, earlier: TrainSettings) -> None:
+    start = f"--weights {settings.weights}"
+    before = read_data(epath.Path(earlier.data), shards=False)
+    if before.build.cases_sha256 != earlier.data_sha256:
+        raise TrainingError(
+            f"{start}: {before.folder} is no longer the data set that it was trained on."
+        )
+    # An image that is no longer listed may have been dropped for a copy, which could be scored.
+    now = before.cases["image_name"].map(data.cases.set_index("image_name")["shard"])
+    moved = before.cases[now % settings.folds != before.cases["shard"] % settings.folds]
+    if len(moved):
+        raise TrainingError(
+            f"{start} was trained on {before.folder}, of which {len(moved):,} images are in other "
+            f"folds of {data.folder} or missing there, first {moved['image_name'].iloc[0]}: the "
+            "model would have seen images that a fold is scored on. Build the new data with "
+            f"--shards-of {before.folder}."
+        )

@@ -65,6 +65,13 @@ def test_each_shard_has_both_classes_beside_the_extra_sources() -> None:
         assign_shards(cases, 30, 0, ["extra"])
 
 
+def test_a_few_images_of_as_many_kinds_are_divided() -> None:
+    cases = make_cases(12).drop_duplicates("group")
+    cases["skin_tone"] = [str(number) for number in range(12)]
+    cases["shard"] = assign_shards(cases, 3, seed=0)
+    assert cases.groupby("shard")["target"].sum().tolist() == [1, 1, 1]
+
+
 def test_the_seed_decides_the_split() -> None:
     cases = make_cases(100)
     assert (assign_shards(cases, 5, 1) == assign_shards(cases, 5, 1)).all()
@@ -74,6 +81,28 @@ def test_the_seed_decides_the_split() -> None:
 def test_too_few_melanoma_lesions_for_the_shards_are_refused() -> None:
     with pytest.raises(TrainingError, match=r"15 shards need .* positive .* there are 5"):
         assign_shards(make_cases(20), 15, seed=0)
+
+
+def test_groups_of_earlier_data_keep_their_shards_and_the_others_are_divided() -> None:
+    cases = make_cases(400).reset_index(names="image_name")
+    known = cases["group"].astype(int) < 200
+    earlier = cases[known].assign(shard=assign_shards(cases[known], 5, seed=7))
+    # Of each known group one image is new.
+    listed = earlier[earlier["group"].duplicated() | (earlier["target"] == 1)]
+    cases["shard"] = assign_shards(cases, 5, 0, earlier=listed)
+    kept = cases.set_index("image_name")["shard"].loc[listed["image_name"]]
+    assert (kept.to_numpy() == listed["shard"].to_numpy()).all()
+    assert cases.groupby("group")["shard"].nunique().max() == 1
+    share = cases[~known].groupby("shard")["target"].mean()
+    assert share.max() - share.min() < 0.05
+    assert (assign_shards(earlier, 5, 0, earlier=earlier) == earlier["shard"]).all()
+
+
+def test_a_group_in_two_shards_of_the_earlier_data_is_refused() -> None:
+    cases = make_cases(100).reset_index(names="image_name")
+    earlier = cases.assign(shard=cases["image_name"] % 5)
+    with pytest.raises(TrainingError, match=r"--shards-of: \d+ has images in \d shards"):
+        assign_shards(cases, 5, 0, earlier=earlier)
 
 
 def test_folds_share_out_all_shards() -> None:

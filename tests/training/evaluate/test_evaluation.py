@@ -10,7 +10,7 @@ import pytest
 from etils import epath
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from processing.bundle import Estimate
+from processing.bundle import Estimate, EvidenceByModality
 from tests.training.conftest import Exported
 from tests.training.html_page import Page
 from training.errors import TrainingError
@@ -18,6 +18,7 @@ from training.evaluate.evaluation import OUT_OF_FOLD, Evaluated, check_precision
 from training.evaluate.figures import judge
 from training.evaluate.report import net_benefit, shift_prevalence
 from training.serving.calibration import HELD_OUT, name_threshold
+from training.serving.served import Served
 
 # The scorer was written for pandas 2, where DataFrame.map was called applymap. Its reader of
 # archives, which no test needs, would have to be compiled.
@@ -32,6 +33,11 @@ truth, predictions = map(Path, sys.argv[1:])
 score = ClassificationScore.from_file(truth, predictions, ClassificationMetric.AUC)
 print(json.dumps(score.per_category.to_dict("index")["MEL"]))
 """
+
+
+def balanced(served: Served) -> EvidenceByModality:
+    """The evidence with another operating point in use, which both classes reach on few images."""
+    return served.evidence.model_copy(update={"operating_point": "balanced"})
 
 
 @pytest.fixture
@@ -143,7 +149,7 @@ def test_each_image_is_in_one_age_band_and_the_youngest_come_first(evaluated: Ev
     served, table = evaluated.served, evaluated.predictions["test set drawn"]
     ages = np.resize([85, 29, np.nan, 30], len(table))
     cases = evaluated.tests[0].cases.assign(age_approx=ages)
-    judgement = judge("drawn", table, cases, served.points, "balanced", 2)
+    judgement = judge("drawn", table, cases, balanced(served), 2)
     found = [(each.name, each.images) for each in judgement.subgroups if each.by == "age"]
     quarter = len(table) // 4
     assert found == [
@@ -160,7 +166,7 @@ def test_modality_skin_tone_and_diagnosis_are_subgroups(evaluated: Evaluated) ->
     served, table = evaluated.served, evaluated.predictions["test set drawn"]
     tones = np.resize(["5", "0"], len(table))
     cases = evaluated.tests[0].cases.assign(modality="", skin_tone=tones)
-    judgement = judge("drawn", table, cases, served.points, "balanced", 2)
+    judgement = judge("drawn", table, cases, balanced(served), 2)
     found = {(each.by.split(",")[0], each.name): each for each in judgement.subgroups}
     assert found["modality", "not known"].images == len(table)
     assert found["skin tone", "0"].images == found["skin tone", "5"].images == len(table) // 2
@@ -173,18 +179,18 @@ def test_a_lesion_has_the_mean_probability_of_its_images(evaluated: Evaluated) -
     served, table = evaluated.served, evaluated.predictions["test set drawn"]
     cases = evaluated.tests[0].cases.set_index("image_name").loc[table["image_name"]].reset_index()
     alone = cases.assign(lesion_id="")
-    assert judge("drawn", table, alone, served.points, "balanced", 2).by_lesion is None
+    assert judge("drawn", table, alone, balanced(served), 2).by_lesion is None
     ordered = np.argsort(table["target"], kind="stable")
     pairs = np.empty(len(table), np.int64)
     pairs[ordered] = np.arange(len(table)) // 2
     cases = cases.assign(lesion_id=[f"L{pair}" for pair in pairs])
-    lesions = judge("drawn", table, cases, served.points, "balanced", 2).by_lesion
+    lesions = judge("drawn", table, cases, balanced(served), 2).by_lesion
     assert lesions is not None
     assert (lesions.lesions, lesions.positives) == (10, 5)
     means = table.groupby(pairs)[["probability", "target"]].mean()
     expected = roc_auc_score(means["target"], means["probability"])
     assert lesions.auc.value == pytest.approx(expected)
-    threshold = next(p.threshold for p in served.points if p.name == "balanced")
+    threshold = balanced(served).in_force.threshold
     found = (means["probability"] >= threshold)[means["target"] == 1].mean()
     assert lesions.sensitivity.value == pytest.approx(found)
 
@@ -193,7 +199,9 @@ def test_figures_of_thresholds_out_of_fold_are_those_of_the_other_folds(
     evaluated: Evaluated,
 ) -> None:
     oof, judgement = evaluated.predictions[OUT_OF_FOLD], evaluated.evaluation.judgements[0]
-    for at, point in zip(judgement.at_thresholds, evaluated.served.points, strict=True):
+    for at, point in zip(
+        judgement.at_thresholds, evaluated.served.evidence.operating_points, strict=True
+    ):
         called = oof["probability"] >= oof[name_threshold(point.name)]
         assert at.sensitivity.value == pytest.approx(called[oof["target"] == 1].mean())
         assert (at.sensitivity, at.specificity) == (point.sensitivity, point.specificity)
@@ -225,7 +233,7 @@ def test_a_test_set_of_one_class_is_named(evaluated: Evaluated) -> None:
     served, table = evaluated.served, evaluated.predictions["test set drawn"]
     positives = table[table["target"] == 1]
     with pytest.raises(TrainingError, match="drawn: all 10 images are of one class"):
-        judge("drawn", positives, evaluated.tests[0].cases, served.points, "balanced", 2)
+        judge("drawn", positives, evaluated.tests[0].cases, balanced(served), 2)
 
 
 def test_predictive_values_follow_from_sensitivity_and_specificity(evaluated: Evaluated) -> None:
@@ -233,7 +241,7 @@ def test_predictive_values_follow_from_sensitivity_and_specificity(evaluated: Ev
     point = next(
         each
         for each in judgement.at_thresholds
-        if each.operating_point == evaluated.evaluation.operating_point
+        if each.operating_point == evaluated.evaluation.evidence.operating_point
     )
     found, cleared = point.sensitivity.value, point.specificity.value
     for each in judgement.predictive_values:

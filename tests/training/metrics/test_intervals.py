@@ -137,3 +137,9 @@ def test_resamples_that_leave_a_metric_undefined_are_ignored_for_it() -> None:
         return {"any": 1.0 if positives else float("nan")}
 
     assert bootstrap(of_positives, np.arange(4))["any"] == Estimate(value=1, low=1, high=1)
+
+
+def test_groups_of_the_same_share_count_as_independent_images() -> None:
+    success = np.tile([True, False], 4)
+    together = proportion(success, np.repeat(np.arange(4), 2))
+    assert together == proportion(success, np.zeros(8))

@@ -1,15 +1,28 @@
+import io
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from scipy.special import expit, logit
 
 from app.classifier import Classifier
-from processing.bundle import MODEL, VIEWS, Bundle, BundleError, orient
+from processing.bundle import (
+    GOLDEN,
+    MODEL,
+    VIEWS,
+    Bundle,
+    BundleError,
+    Calibration,
+    EvidenceByModality,
+    orient,
+)
 from processing.drawing import draw_lesion
 from tests.bundles import repack
+from tests.conftest import DESCRIPTION
 from training.errors import TrainingError
 from training.serving.graph import ServingGraph, run_litert
+from training.serving.modality import ModalityHead
 from training.serving.outliers import Normal, measure_distance
 
 IMAGES = np.stack([draw_lesion(seed, 64, irregular=seed % 2 == 0) for seed in range(8)])
@@ -32,6 +45,16 @@ def converted(plain: ServingGraph) -> bytes:
     return plain.convert("float32")
 
 
+def calibrated(slope: float, intercept: float, threshold: float = 0.5) -> EvidenceByModality:
+    calibration = Calibration(slope=slope, intercept=intercept, fitted_on="nothing")
+    points = [
+        each.model_copy(update={"threshold": threshold}) for each in DESCRIPTION.operating_points
+    ]
+    return DESCRIPTION.model_copy(
+        update={"calibration": calibration, "operating_points": tuple(points)}
+    )
+
+
 @pytest.mark.parametrize("views", [1, 4])
 def test_folds_and_views_are_averaged(models: list[keras.Model], views: int) -> None:
     expected = np.mean(
@@ -42,7 +65,7 @@ def test_folds_and_views_are_averaged(models: list[keras.Model], views: int) -> 
         ],
         axis=0,
     )
-    graph = ServingGraph(models, views, slope=0.5, intercept=-1.0)
+    graph = ServingGraph(models, views, calibrated(0.5, -1.0))
     answers = run_litert(graph.convert("float32"), IMAGES, len(IMAGES))
     assert answers["logit"] == pytest.approx(expected, abs=1e-3)
     assert answers["probability"] == pytest.approx(1 / (1 + np.exp(1 - expected / 2)), abs=1e-4)
@@ -58,15 +81,15 @@ def test_a_converted_graph_that_answers_or_decides_differently_is_refused(
     models: list[keras.Model], plain: ServingGraph, converted: bytes
 ) -> None:
     probability = run_litert(converted, IMAGES, len(IMAGES))["probability"]
-    assert plain.compare(converted, IMAGES, [0.5]) < 1e-4
-    shifted = ServingGraph(models[:1], intercept=0.02)
+    assert plain.compare(converted, IMAGES) < 1e-4
+    shifted = ServingGraph(models[:1], evidence=calibrated(1, 0.02, threshold=0.99))
     with pytest.raises(TrainingError, match=r"differs .* by up to 0.00\d+ in .* on 8 images"):
-        shifted.compare(converted, IMAGES, [0.99])
+        shifted.compare(converted, IMAGES)
     # Within the tolerance, but on the other side of a threshold that lies between.
-    shifted = ServingGraph(models[:1], intercept=0.002)
     between = float(probability[0] + 1e-3 * probability[0] * (1 - probability[0]))
+    shifted = ServingGraph(models[:1], evidence=calibrated(1, 0.002, threshold=between))
     with pytest.raises(TrainingError, match="decides 1 of them differently"):
-        shifted.compare(converted, IMAGES, [0.99, between])
+        shifted.compare(converted, IMAGES)
 
 
 def test_the_map_of_eight_views_turns_with_the_photo(models: list[keras.Model]) -> None:
@@ -82,7 +105,7 @@ def test_the_distance_in_the_graph_is_that_of_its_embedding(
 ) -> None:
     width = plain.serve(IMAGES)["embedding"].shape[1]
     normal = Normal(
-        RNG.normal(size=width).astype(np.float32),
+        RNG.normal(size=(2, width)).astype(np.float32),
         RNG.normal(size=(width, width)).astype(np.float32) / width**0.5,
     )
     graph = ServingGraph(models[:1], normal=normal)
@@ -90,6 +113,28 @@ def test_the_distance_in_the_graph_is_that_of_its_embedding(
     assert answers["distance"] == pytest.approx(
         measure_distance(answers["embedding"], normal), rel=1e-3
     )
+
+
+def test_the_kind_that_the_graph_tells_decides_on_the_calibration(
+    models: list[keras.Model], plain: ServingGraph
+) -> None:
+    embedding = plain.serve(IMAGES)["embedding"].numpy()
+    weights = RNG.normal(size=embedding.shape[1]).astype(np.float32)
+    head = ModalityHead(weights, -float(np.median(embedding @ weights)))
+    evidence = calibrated(1, 0).model_copy(
+        update={"modalities": {"dermoscopic": calibrated(2, 1), "close-up": calibrated(0.5, -1)}}
+    )
+    graph = ServingGraph(models[:1], 2, evidence, head=head)
+    answers = run_litert(graph.convert("float32"), IMAGES, len(IMAGES))
+    dermoscopic = answers["modality"] >= 0.5
+    assert 0 < dermoscopic.sum() < len(IMAGES)
+    slope, intercept = np.where(dermoscopic, 2, 0.5), np.where(dermoscopic, 1, -1)
+    expected = expit(slope * answers["logit"] + intercept)
+    assert answers["probability"] == pytest.approx(expected, abs=1e-4)
+    by_view = logit(answers["by_view"]).mean(axis=1)
+    assert by_view == pytest.approx(slope * answers["logit"] + intercept, abs=1e-3)
+    plain_cam = ServingGraph(models[:1], 2).serve(IMAGES)["cam"].numpy()
+    assert answers["cam"] == pytest.approx(slope[:, None, None] * plain_cam, abs=1e-3)
 
 
 def test_each_precision_is_smaller_and_close(plain: ServingGraph, converted: bytes) -> None:
@@ -117,3 +162,32 @@ def test_the_app_refuses_a_graph_without_the_distance_that_its_manifest_needs(
     other = repack(bundle, tmp_path / "bundle", {MODEL: converted})
     with pytest.raises(BundleError, match="not a graph that can be served"):
         Classifier(other, threads=1)
+
+
+def test_the_app_judges_a_photo_by_the_evidence_of_its_kind(
+    models: list[keras.Model], plain: ServingGraph, bundle: Bundle, tmp_path: Path
+) -> None:
+    embedding = plain.serve(IMAGES)["embedding"].numpy()
+    weights = RNG.normal(size=embedding.shape[1]).astype(np.float32)
+    head = ModalityHead(weights, -float(np.median(embedding @ weights)))
+    kinds = {"dermoscopic": calibrated(1, 0, 0.2), "close-up": calibrated(1, 0, 0.999)}
+    evidence = calibrated(1, 0).model_copy(update={"modalities": kinds})
+    graph = ServingGraph(models[:1], evidence=evidence, head=head).convert("float32")
+    images, _ = bundle.read_golden()
+    golden = io.BytesIO()
+    np.savez(
+        golden, images=images, probability=run_litert(graph, images, len(images))["probability"]
+    )
+    other = repack(
+        bundle,
+        tmp_path / "bundle",
+        {MODEL: graph, GOLDEN: golden.getvalue()},
+        modalities=kinds,
+        outliers=None,
+    )
+    classifier = Classifier(other, threads=1)
+    photos = [classifier.classify(image[None])[0] for image in IMAGES]
+    assert {photo.modality for photo in photos} == {"dermoscopic", "close-up"}
+    for photo in photos:
+        assert photo.threshold == {"dermoscopic": 0.2, "close-up": 0.999}[str(photo.modality)]
+        assert photo.malignant == (photo.probability >= photo.threshold)

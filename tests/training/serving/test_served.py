@@ -116,8 +116,12 @@ def test_fewer_folds_make_a_smaller_graph(whole_run: Path, exported: Exported) -
     assert (both.folds, both.weights_averaged) == (2, False)
     assert (one.folds, one.weights_averaged) == (1, True)
     assert len(one.model) < 0.6 * len(both.model)
-    assert one.points == both.points  # chosen on the networks of all folds
-    assert one.outlier_threshold == pytest.approx(both.outlier_threshold, rel=1e-3)
+    # Chosen on the networks of all folds.
+    assert one.evidence.operating_points == both.evidence.operating_points
+    limits = [each.evidence.outliers for each in (one, both)]
+    assert limits[0]
+    assert limits[1]
+    assert limits[0].threshold == pytest.approx(limits[1].threshold, rel=1e-3)
     assert (one.oof["outlier"] == both.oof["outlier"])[both.oof["fold"] == 0].all()
 
 

@@ -18,7 +18,7 @@ from training.model.network import build_model
 from training.recipe import Schedule, TrainSettings
 from training.train.cross_validation import cross_validate
 from training.train.run import RunMetrics
-from training.train.splits import split_folds
+from training.train.splits import check_start, split_folds
 
 
 def test_out_of_fold_predictions_are_of_the_held_out_shards_alone(run: Path, read: Data) -> None:
@@ -195,7 +195,7 @@ def test_the_run_that_weights_names_is_read(
     ("earlier", "folds", "complaint"),
     [
         ({"folds": 4}, [0], "folds 4 there, 2 now. Start from a run with the same"),
-        ({"data_sha256": "0" * 64}, [0], "data_sha256 0000"),
+        ({"data_sha256": "0" * 64}, [0], "is no longer the data set that it was trained on"),
         ({"backbone": "EfficientNetB0"}, [0], "backbone EfficientNetB0 there"),
         ({}, [0, 1], "has not finished fold 1. Continue it with"),
     ],
@@ -214,6 +214,22 @@ def test_a_run_that_a_fold_cannot_start_from_is_refused(
     with pytest.raises(TrainingError, match=complaint):
         cross_validate(settings, read, tmp_path / "later", only_folds=folds)
     assert not (tmp_path / "later").exists()
+
+
+def test_a_fold_starts_from_a_run_on_a_part_of_the_data_if_its_images_keep_their_folds(
+    run: Path, train_settings: TrainSettings, read: Data
+) -> None:
+    settings = train_settings.model_copy(update={"weights": str(run), "data_sha256": "1" * 64})
+    added = read.cases.head(1).assign(image_name="DRAWN_NEW", shard=1)
+    grown = read._replace(cases=pd.concat([read.cases, added]))
+    check_start(settings, grown, train_settings, [0])
+    moved = grown._replace(cases=grown.cases.assign(shard=grown.cases["shard"] + 1))
+    count = len(read.cases)
+    with pytest.raises(TrainingError, match=f"of which {count} images are in other .*--shards-of"):
+        check_start(settings, moved, train_settings, [0])
+    dropped = grown._replace(cases=grown.cases.iloc[1:])
+    with pytest.raises(TrainingError, match="of which 1 images are in other folds"):
+        check_start(settings, dropped, train_settings, [0])
 
 
 @pytest.mark.slow
