@@ -77,7 +77,7 @@ bench: $(DEV)/.installed  ## run the benchmarks
 train = if test -e $(1)/config.json; then $(TRAINING) train --run $(1) --resume; \
   else $(TRAINING) train --run $(1) $(RECIPE) $(2); fi
 
-# Takes hours on 2 cores. If it is interrupted, run it again; it resumes.
+# Takes some seven hours on 2 cores. If it is interrupted, run it again; it resumes.
 model: $(RUNS)/.exported  ## train the model in this repository, from images to the bundle
 	rm -rf app/model/default
 	cp -r $(RUNS)/model.bundle app/model/default

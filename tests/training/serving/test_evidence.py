@@ -7,17 +7,16 @@ from processing.bundle import EvidenceByModality
 from training.serving.calibration import HELD_OUT, OPERATING_POINT, name_threshold
 from training.serving.evidence import apply_evidence, choose_evidence
 
-RNG = np.random.default_rng(0)
 IMAGES = 3000
 IN_USE = name_threshold(OPERATING_POINT)
 
 
 def predict(close_ups: int) -> pd.DataFrame:
     """Out-of-fold predictions, in which close-ups have other logits than dermoscopic photos."""
-    number = np.arange(IMAGES)
+    rng, number = np.random.default_rng(0), np.arange(IMAGES)
     close_up = number < close_ups
-    target = (RNG.uniform(size=IMAGES) < np.where(close_up, 0.1, 0.3)).astype(int)
-    logit = RNG.normal(np.where(close_up, 2, -2) + 2 * target, 1)
+    target = (rng.uniform(size=IMAGES) < np.where(close_up, 0.1, 0.3)).astype(int)
+    logit = rng.normal(np.where(close_up, 2, -2) + 2 * target, 1)
     return pd.DataFrame(
         {
             "image_name": number.astype(str),
@@ -27,7 +26,7 @@ def predict(close_ups: int) -> pd.DataFrame:
             "modality": np.where(close_up, "close-up", "dermoscopic"),
             "logit": logit,
             "fold": number % 3,
-            "distance": np.where(number % 3 == 0, RNG.uniform(size=IMAGES) + close_up, np.nan),
+            "distance": np.where(number % 3 == 0, rng.uniform(size=IMAGES) + close_up, np.nan),
         }
     )
 
@@ -48,7 +47,7 @@ def test_each_kind_of_photo_keeps_the_promise_by_itself() -> None:
             f"out-of-fold predictions, {modality}, 3 folds: 1500"
         )
         assert held.outliers is not None
-        assert (rows["outlier"].dropna()).mean() == pytest.approx(0.02, abs=0.01)
+        assert 0 < rows["outlier"].mean() <= 0.025
         assert rows["outlier"].isna().sum() == 1000
     # One threshold for both would flag nearly every close-up.
     assert evidence.modalities["close-up"].in_force.threshold != pytest.approx(
