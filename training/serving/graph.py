@@ -33,7 +33,7 @@ _KEPT_STAGES = ("stem", "block1", "block2")
 _KEPT_FLOAT = [
     "MEAN", "FULLY_CONNECTED", "BATCH_MATMUL", "LOGISTIC", "CONCATENATION", "SPLIT",
     "STRIDED_SLICE", "SUB", "MUL", "DIV", "SQUARE", "SQUARED_DIFFERENCE", "SUM", "ADD_N",
-    "TRANSPOSE", "RESHAPE", "REVERSE_V2", "PACK",
+    "TRANSPOSE", "RESHAPE", "REVERSE_V2", "PACK", "MINIMUM", "LESS",
 ]  # fmt: skip
 
 
@@ -94,10 +94,11 @@ class ServingGraph:
         if self._head is not None:  # as `training.serving.modality.ModalityHead`
             told = tf.linalg.matvec(embedding, self._head.weights) + self._head.bias
             answer["modality"] = tf.sigmoid(told)
-        slope, intercept = self._choose_calibration(answer.get("modality"))
+        slope, shift = self._choose_calibration(answer.get("modality"))
+        # Subtractions, because int8 rounds sums to 256 values: those of the networks have to be.
         answer |= {
-            "probability": tf.sigmoid(slope * logit + intercept),
-            "by_view": tf.sigmoid(slope[:, None] * by_view + intercept[:, None]),
+            "probability": tf.sigmoid(slope * logit - shift),
+            "by_view": tf.sigmoid(slope[:, None] * by_view - shift[:, None]),
             "cam": slope[:, None, None] * _mean(maps),
         }
         if self._normal is not None:  # as `training.serving.outliers.measure_distance`
@@ -109,18 +110,19 @@ class ServingGraph:
         return answer
 
     def _choose_calibration(self, modality: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return slopes and intercepts (B,) or (1,), as `processing.bundle.name_modality` tells."""
+        """Return slopes and negative intercepts (B,) or (1,), by the kind that is told.
+
+        The limit is that of `processing.bundle.name_modality`.
+        """
         if self._evidence is None:
             return tf.ones(1), tf.zeros(1)
         if modality is None or not self._evidence.modalities:
             return _as_tensors(self._evidence.calibration)
-        slope, intercept = _as_tensors(self._evidence.choose("close-up").calibration)
-        there = _as_tensors(self._evidence.choose("dermoscopic").calibration)
-        dermoscopic = tf.cast(modality >= 0.5, tf.float32)
-        return (
-            slope + dermoscopic * (there[0] - slope),
-            intercept + dermoscopic * (there[1] - intercept),
-        )
+        close_up = tf.cast(modality < 0.5, tf.float32)
+        here = _as_tensors(self._evidence.choose("dermoscopic").calibration)
+        there = _as_tensors(self._evidence.choose("close-up").calibration)
+        slope, shift = (a - close_up * (a - b) for a, b in zip(here, there, strict=True))
+        return slope, shift
 
     def convert(self, precision: Precision, images: NDArray[np.uint8] | None = None) -> bytes:
         """Convert to a LiteRT model.
@@ -171,7 +173,7 @@ class ServingGraph:
 
 
 def _as_tensors(calibration: Calibration) -> tuple[tf.Tensor, tf.Tensor]:
-    return tf.constant([calibration.slope]), tf.constant([calibration.intercept])
+    return tf.constant([calibration.slope]), tf.constant([-calibration.intercept])
 
 
 def _give_inner_outputs(model: keras.Model, embedding: bool) -> keras.Model:

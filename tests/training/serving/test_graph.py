@@ -141,6 +141,9 @@ def test_each_precision_is_smaller_and_close(plain: ServingGraph, converted: byt
     logits = run_litert(converted, IMAGES, len(IMAGES))["logit"]
     for precision, part, tolerance in (("float16", 0.55, 0.1), ("int8", 0.35, 1.0)):
         model = plain.convert(precision, IMAGES)  # type: ignore[arg-type]
+        outputs = run_litert(model, IMAGES, len(IMAGES))
+        # Not rounded on the way from the one to the other.
+        assert outputs["probability"] == pytest.approx(expit(outputs["logit"]), abs=1e-5)
         assert len(model) < part * len(converted)
         assert run_litert(model, IMAGES, len(IMAGES))["logit"] == pytest.approx(
             logits, abs=tolerance
