@@ -35,7 +35,8 @@ GOLDEN_TOLERANCE = 1e-3
 
 # The paths of `processing.image`, whose import would delay the help of the command line.
 PixelPath = Literal[1, 2]
-Modality = Literal["dermoscopic", "close-up"]  # the kinds of photo that a graph may tell apart
+# The kinds of photo that a graph may tell apart. Their order is their code in TFRecords: append.
+Modality = Literal["dermoscopic", "close-up"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -149,10 +150,9 @@ class EvidenceByModality(Evidence):
         """Return the evidence that holds for a kind of photo; None: it is not known."""
         return self.modalities.get(modality, self) if modality else self
 
-    def list_points(self) -> list[OperatingPoint]:
-        """List the operating points that decide on photos, of each kind that has its own."""
-        held = list(self.modalities.values()) or [self]
-        return [point for each in held for point in each.operating_points]
+    def list_held(self) -> list[Evidence]:
+        """List the evidence that decides on photos: of each kind, or else of all photos."""
+        return list(self.modalities.values()) or [self]
 
 
 class Description(EvidenceByModality):

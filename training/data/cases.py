@@ -17,7 +17,7 @@ COLUMNS = [
 ]  # fmt: skip
 _DIAGNOSES = {diagnosis: diagnosis for diagnosis in DIAGNOSES} | {"unknown": ""}
 _SEXES = {sex: sex for sex in SEXES}
-_MODALITIES = {modality: modality for modality in MODALITIES}
+_MODALITIES: dict[str, str] = {modality: modality for modality in MODALITIES}
 _SKIN_TONES = {tone: tone for tone in SKIN_TONES}
 # ISIC 2020 does not divide the torso.
 _SITES = {site: site for site in SITES} | {

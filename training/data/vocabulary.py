@@ -1,8 +1,8 @@
 """The common vocabulary: sites, diagnoses, targets, and how to attribute each source."""
 
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
-from processing.bundle import Label
+from processing.bundle import Label, Modality
 
 # The position of a word is its code in the TFRecords: append, never reorder.
 SEXES = ("female", "male")
@@ -18,7 +18,7 @@ DIAGNOSES = (
     # MILK10k's classes that the others lack; "other" is for lists whose label is all they say.
     "other benign", "other malignant", "inflammatory or infectious", "other",
 )  # fmt: skip
-MODALITIES = ("dermoscopic", "close-up")
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
 SKIN_TONES = ("0", "1", "2", "3", "4", "5")  # from very dark to very light, as MILK10k grades them
 
 

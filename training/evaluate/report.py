@@ -89,8 +89,7 @@ def _list_mistakes(table: pd.DataFrame, data: Data) -> pd.DataFrame:
 def _draw_charts(measured: Measured) -> list[Chart]:
     predictions, evaluation = measured.predictions, measured.evaluation
     in_use = name_threshold(evaluation.evidence.operating_point)
-    held = list(evaluation.evidence.modalities.values()) or [evaluation.evidence]
-    thresholds = [each.in_force.threshold for each in held]
+    thresholds = [each.in_force.threshold for each in evaluation.evidence.list_held()]
     base_rates = {j.dataset: j.positives / j.images for j in evaluation.judgements}
     drawn: list[tuple[str, str, Figure]] = [
         (

@@ -1,7 +1,7 @@
 """What is chosen out of fold for a graph, for all photos and for each kind of photo alone."""
 
 from collections.abc import Mapping
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from processing.bundle import (
     Outliers,
     name_modality,
 )
+from training.data.vocabulary import MODALITIES
 from training.metrics.intervals import proportion
 from training.serving.calibration import (
     OPERATING_POINT,
@@ -68,14 +69,13 @@ def choose_evidence(
 
 def _list_modalities(oof: pd.DataFrame) -> list[Modality]:
     """List the kinds of photo that have evidence of their own: all or none."""
-    kinds: tuple[Modality, ...] = get_args(Modality)
     counts = oof.groupby(["modality", "fold", "target"]).size()
     full = counts.reindex(
-        pd.MultiIndex.from_product([kinds, oof["fold"].unique(), (0, 1)]), fill_value=0
+        pd.MultiIndex.from_product([MODALITIES, oof["fold"].unique(), (0, 1)]), fill_value=0
     )
     # A photo of a kind that is not recorded could belong to either.
-    known = oof["modality"].isin(kinds).all()
-    return list(kinds) if known and full.min() >= _FEWEST else []
+    known = oof["modality"].isin(MODALITIES).all()
+    return list(MODALITIES) if known and full.min() >= _FEWEST else []
 
 
 def _describe(oof: pd.DataFrame, kind: str, folds: int, plural: str) -> str:

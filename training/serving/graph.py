@@ -160,8 +160,9 @@ class ServingGraph:
         expected = self.serve(tf.constant(images))["probability"].numpy()
         given = run_litert(converted, images, len(images))["probability"]
         difference = float(np.abs(given - expected).max())
-        points = self._evidence.list_points() if self._evidence else ()
-        limits = np.reshape([point.threshold for point in points], (-1, 1))
+        held = self._evidence.list_held() if self._evidence else ()
+        thresholds = [point.threshold for each in held for point in each.operating_points]
+        limits = np.reshape(thresholds, (-1, 1))
         changed = ((given >= limits) != (expected >= limits)).any(axis=0).sum()
         if not difference <= GOLDEN_TOLERANCE or changed:
             raise TrainingError(

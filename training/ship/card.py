@@ -44,7 +44,7 @@ def render_card(description: Description, evaluation: Evaluation, notes: Sequenc
             "start": _describe_start(training["settings"]),
             "loss": _LOSSES[training["settings"]["loss"]["name"]],
             "schedule": _SCHEDULES[training["settings"]["schedule"]["name"]],
-            "held": list(description.modalities.values()) or [description],
+            "held": description.list_held(),
             "notes": notes,
             "judgements": evaluation.judgements,
             "kinds": _list_known(evaluation.judgements, "modality"),

@@ -55,6 +55,13 @@ def calibrated(slope: float, intercept: float, threshold: float = 0.5) -> Eviden
     )
 
 
+def draw_head(plain: ServingGraph) -> ModalityHead:
+    """A head that takes some of the images for one kind of photo and some for the other."""
+    embedding = plain.serve(IMAGES)["embedding"].numpy()
+    weights = RNG.normal(size=embedding.shape[1]).astype(np.float32)
+    return ModalityHead(weights, -float(np.median(embedding @ weights)))
+
+
 @pytest.mark.parametrize("views", [1, 4])
 def test_folds_and_views_are_averaged(models: list[keras.Model], views: int) -> None:
     expected = np.mean(
@@ -118,9 +125,7 @@ def test_the_distance_in_the_graph_is_that_of_its_embedding(
 def test_the_kind_that_the_graph_tells_decides_on_the_calibration(
     models: list[keras.Model], plain: ServingGraph
 ) -> None:
-    embedding = plain.serve(IMAGES)["embedding"].numpy()
-    weights = RNG.normal(size=embedding.shape[1]).astype(np.float32)
-    head = ModalityHead(weights, -float(np.median(embedding @ weights)))
+    head = draw_head(plain)
     evidence = calibrated(1, 0).model_copy(
         update={"modalities": {"dermoscopic": calibrated(2, 1), "close-up": calibrated(0.5, -1)}}
     )
@@ -170,9 +175,7 @@ def test_the_app_refuses_a_graph_without_the_distance_that_its_manifest_needs(
 def test_the_app_judges_a_photo_by_the_evidence_of_its_kind(
     models: list[keras.Model], plain: ServingGraph, bundle: Bundle, tmp_path: Path
 ) -> None:
-    embedding = plain.serve(IMAGES)["embedding"].numpy()
-    weights = RNG.normal(size=embedding.shape[1]).astype(np.float32)
-    head = ModalityHead(weights, -float(np.median(embedding @ weights)))
+    head = draw_head(plain)
     kinds = {"dermoscopic": calibrated(1, 0, 0.2), "close-up": calibrated(1, 0, 0.999)}
     evidence = calibrated(1, 0).model_copy(update={"modalities": kinds})
     graph = ServingGraph(models[:1], evidence=evidence, head=head).convert("float32")
