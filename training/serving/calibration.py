@@ -19,7 +19,7 @@ from processing.bundle import Calibration, OperatingPoint
 from training.errors import TrainingError
 from training.metrics.intervals import sensitivity, specificity
 
-_SENSITIVITIES = (0.95, 0.90)
+_SENSITIVITIES, _SPECIFICITY = (0.95, 0.90), 0.90
 # The operating point that decides the label. For a lay person's first look, a missed melanoma costs
 # more than a visit to a doctor.
 OPERATING_POINT = "sensitivity 0.95"
@@ -143,7 +143,7 @@ def name_threshold(operating_point: str) -> str:
 
 
 def choose_operating_points(oof: pd.DataFrame, data: str) -> tuple[OperatingPoint, ...]:
-    """Choose thresholds: one for each of `_SENSITIVITIES`, and one with the largest Youden index.
+    """Choose thresholds: for `_SENSITIVITIES`, the largest Youden index, and `_SPECIFICITY`.
 
     Each is chosen on all folds; its sensitivity and specificity are measured on each fold at the
     threshold that the others choose, since at its own a fold would do too well.
@@ -173,7 +173,12 @@ def _choose_thresholds(oof: pd.DataFrame) -> dict[str, float]:
         f"sensitivity {level:.2f}": _threshold_of_sensitivity(target, probability, level)
         for level in _SENSITIVITIES
     }
-    return thresholds | {"balanced": _threshold_of_youden(target, probability)}
+    return thresholds | {
+        "balanced": _threshold_of_youden(target, probability),
+        f"specificity {_SPECIFICITY:.2f}": _threshold_of_specificity(
+            target, probability, _SPECIFICITY
+        ),
+    }
 
 
 def _threshold_of_sensitivity(
@@ -183,6 +188,16 @@ def _threshold_of_sensitivity(
     positives = np.sort(probability[target == 1])
     missed = int(np.floor((1 - level) * len(positives) + 1e-9))
     return _just_below(probability, positives[missed])
+
+
+def _threshold_of_specificity(
+    target: NDArray[np.integer], probability: NDArray[np.floating], level: float
+) -> float:
+    """Find a threshold with a specificity of at least `level`, and no higher than that needs."""
+    negatives = np.sort(probability[target == 0])
+    alarms = int(np.floor((1 - level) * len(negatives) + 1e-9))
+    above = probability[probability > negatives[-alarms - 1]]
+    return _just_below(probability, above.min(initial=1.0))
 
 
 def _threshold_of_youden(target: NDArray[np.integer], probability: NDArray[np.floating]) -> float:

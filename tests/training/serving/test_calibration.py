@@ -48,6 +48,17 @@ def test_operating_points_reach_their_sensitivity_and_no_higher_threshold_does()
         assert (probability[TARGET == 1] > one_fewer).mean() < level
 
 
+@pytest.mark.parametrize("digits", [9, 1])  # with one digit, many photos have the same probability
+def test_a_point_reaches_its_specificity_and_no_lower_threshold_does(digits: int) -> None:
+    probability = np.round(expit(LOGIT), digits)
+    point = choose_operating_points(table_of(probability), "drawn numbers")[-1]
+    assert point.name == "specificity 0.90"
+    others = probability[TARGET == 0]
+    assert (others < point.threshold).mean() >= 0.90
+    next_lower = probability[probability < point.threshold].max()
+    assert (others < next_lower).mean() < 0.90
+
+
 def test_no_prediction_lies_on_a_threshold() -> None:
     probability = np.round(expit(LOGIT), 2)
     for point in choose_operating_points(table_of(probability), "drawn numbers"):
@@ -67,10 +78,7 @@ def test_a_shift_needs_more_than_a_temperature() -> None:
 def test_what_is_reported_of_a_fold_was_chosen_on_the_others() -> None:
     oof = table_of(expit(LOGIT))
     changed = oof.copy()
-    changed.loc[changed["fold"] == 0, ["logit", "probability"]] = [
-        9.0,
-        0.99,
-    ]  # learns nothing there
+    changed.loc[changed["fold"] == 0, ["logit", "probability"]] = [9.0, 0.99]  # learns nothing
     changed = cross_fit(changed)
     columns = [HELD_OUT, name_threshold("sensitivity 0.95"), name_threshold("balanced")]
     first = oof["fold"] == 0
