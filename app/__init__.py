@@ -14,15 +14,17 @@ from app.sentry import start_sentry
 from app.service import ModelInService
 from app.uploads import InMemoryRequest
 from config.settings import Settings, SettingsError, read_settings
+from processing.decoding.decoder import Decoder
 
 # More threads hardly speed up a single image.
 _MAX_INFERENCE_THREADS = 4
 
 
-def create_app(settings: Settings | None = None) -> Flask:
+def create_app(settings: Settings | None = None, decoder: Decoder | None = None) -> Flask:
     """Create the app. Without `settings`, they are read from the environment.
 
-    The model is loaded in a background thread: call this in the serving process, after any fork.
+    The model is loaded in a background thread, and photos are decoded in a process of its own,
+    unless there is a `decoder` already: call this in the serving process, after any fork.
 
     Raises:
         SystemExit: an environment variable has a wrong value; the message names it.
@@ -55,6 +57,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     service = ModelInService(settings, threads=threads)
     app.extensions["model_in_service"] = service
     app.extensions["queue"] = Queue()
+    # One: a second would take 20 MB at rest, and let two large photos be decoded at once.
+    app.extensions["decoder"] = decoder or Decoder()
+    app.extensions["decoder"].start()  # before the model is loaded, while there is little to copy
     # Room for two uploads of the largest size, or for many of the usual size.
     app.extensions["upload_memory"] = uploads.UploadMemory(2 * settings.max_upload_bytes)
     service.start()

@@ -16,8 +16,9 @@ from app.service import open_bundle
 from config.settings import SettingsError, read_settings
 from processing.bundle import BundleError
 from processing.cells import guard_cell
+from processing.decoding.decoder import Decoder
 from processing.files import replacing
-from processing.image import SUFFIXES, ImageError
+from processing.refusals import SUFFIXES, ImageError
 from processing.store.base import StoreError
 
 COLUMNS = ("image", "probability", "label", "assessable", "reasons")
@@ -69,13 +70,13 @@ def classify(
     except (StoreError, BundleError, SettingsError) as error:
         raise click.ClickException(str(error)) from error
     unreadable = 0
-    with _open_table(csv_path) as table:
+    with _open_table(csv_path) as table, Decoder() as decoder:
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(COLUMNS + (STABILITY_COLUMNS if stability else ()))
         with click.progressbar(photos, label="Classifying", file=sys.stderr) as bar:
             for name, path in bar:
                 try:
-                    writer.writerow(_classify_file(name, path, classifier, stability))
+                    writer.writerow(_classify_file(name, path, decoder, classifier, stability))
                 except (ImageError, OSError) as error:
                     unreadable += 1
                     writer.writerow((guard_cell(name), "", "", "false", str(error)))
@@ -107,8 +108,10 @@ def _find_photos(paths: tuple[Path, ...]) -> tuple[list[tuple[str, Path]], int]:
     return photos, skipped
 
 
-def _classify_file(name: str, path: Path, classifier: Classifier, stability: bool) -> list[str]:
-    answer = answer_photo(path.read_bytes(), classifier, stability=stability)
+def _classify_file(
+    name: str, path: Path, decoder: Decoder, classifier: Classifier, stability: bool
+) -> list[str]:
+    answer = answer_photo(path.read_bytes(), decoder, classifier, stability=stability)
     probability = "" if answer.probability is None else f"{answer.probability:.7f}"
     reasons = "; ".join(answer.reasons)
     row = [

@@ -1,25 +1,24 @@
 """From a photo to its result, which is the same for the page, the API and the command line."""
 
+import logging
 import math
-import threading
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.admission import turn
+from app.admission import BusyError
 from app.classifier import Classifier, Range
 from app.metrics import stage
 from app.quality import Fault, find_faults
 from processing.bundle import Modality
-from processing.image import read_square
+from processing.decoding.decoder import Decoder, DecoderBusyError, DecoderDownError
 
 Reason = Literal[Fault, "not_a_lesion"]
 Verdict = Literal["malignant", "benign"]
 
-# One photo at a time: decoding a large PNG takes 150 MB and more, and a small host has 512.
-_decoding = threading.Lock()
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +42,12 @@ class Answer:
 
 
 def answer_photo(
-    data: bytes, classifier: Classifier, *, stability: bool = False, deadline: float = math.inf
+    data: bytes,
+    decoder: Decoder,
+    classifier: Classifier,
+    *,
+    stability: bool = False,
+    deadline: float = math.inf,
 ) -> Answer:
     """Decode, cut and classify one photo.
 
@@ -53,11 +57,17 @@ def answer_photo(
 
     Raises:
         ImageError: the photo cannot be read.
-        BusyError: the deadline passed before it was classified.
+        BusyError: the deadline passed before it was classified, or nothing can be decoded now.
     """
     wanted = classifier.manifest.input
-    with stage("decode"), turn(_decoding, deadline):
-        square = read_square(data, **wanted.model_dump())
+    with stage("decode"):
+        try:
+            square = decoder.read_square(data, **wanted.model_dump(), deadline=deadline)
+        except DecoderBusyError as error:
+            raise BusyError from error
+        except DecoderDownError as error:
+            logger.error("%s", error)
+            raise BusyError from error
     pixels = square.pixels
     faults = find_faults(pixels, square.width, square.height, wanted.crop_fraction)
     if "too_small" in faults:

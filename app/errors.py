@@ -24,7 +24,7 @@ from app.uploads import (
     WrongFieldError,
     discard_upload,
 )
-from processing.image import ImageError, TooManyPixelsError, UnsupportedImageError
+from processing.refusals import ImageError, TooLargeImageError, UnsupportedImageError
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ KINDS = (
     Kind(TooManyImagesError, 400, "/problems/too-many-images", _("Too many photos at once")),
     Kind(WrongFieldError, 400, "/problems/wrong-field", _("A form field is invalid")),
     Kind(UnsupportedImageError, 415, "/problems/image-unsupported", _("Not a photo we can read")),
-    Kind(TooManyPixelsError, 413, "/problems/image-too-large", _("The photo is too large")),
+    Kind(TooLargeImageError, 413, "/problems/image-too-large", _("The photo is too large")),
     Kind(ImageError, 400, "/problems/image-broken", _("The photo is damaged")),
     Kind(RequestEntityTooLarge, 413, "/problems/upload-too-large", _("The upload is too large")),
     Kind(ClientDisconnected, 408, "/problems/upload-incomplete", _("The upload was interrupted")),

@@ -24,7 +24,8 @@ from app.page import photo_uri, render_card, render_page
 from app.service import ModelInService, ModelUnavailableError
 from app.uploads import Photo, read_photos, read_stability
 from processing.bundle import Manifest
-from processing.image import ImageError
+from processing.decoding.decoder import Decoder
+from processing.refusals import ImageError
 
 blueprint = Blueprint("main", __name__)
 logger = logging.getLogger(__name__)
@@ -63,12 +64,13 @@ def predict() -> Response:
     as_json = wants_json()
     stability = read_stability(request) or not as_json
     queue: Queue = current_app.extensions["queue"]
+    decoder: Decoder = current_app.extensions["decoder"]
     results: list[_Result] = []
     with queue.place() as deadline:
         for photo in photos:
             try:
                 answer = answer_photo(
-                    photo.content, classifier, stability=stability, deadline=deadline
+                    photo.content, decoder, classifier, stability=stability, deadline=deadline
                 )
             except (ImageError, BusyError) as error:
                 if len(photos) == 1 or (isinstance(error, BusyError) and not results):

@@ -25,6 +25,7 @@ from PIL import Image, JpegImagePlugin
 from benchmarks.photos import describe_machine, draw_photos, list_photos
 from benchmarks.pixels import print_paths
 from processing import image as cutting
+from processing.strips import Strips
 from training.commands.options import FOLDER
 
 # TensorFlow, OpenCV and the build are imported inside functions: the build's worker processes
@@ -171,7 +172,7 @@ def time_bound(photos: Sequence[Path]) -> tuple[float, float]:
         decoding += time.perf_counter() - started
         photo = Image.fromarray(pixels)
         started = time.perf_counter()
-        resized = cutting._resize_centre(photo, FRAMING)
+        resized = cutting._resize_centre(Strips(photo.size, photo.crop), FRAMING)
         resizing += time.perf_counter() - started
         square = np.asarray(resized)
         started = time.perf_counter()

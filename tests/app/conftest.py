@@ -17,6 +17,7 @@ from app import create_app
 from app.service import EMBEDDED_BUNDLE
 from config.settings import Settings
 from processing.bundle import Bundle, read_bundle
+from processing.decoding.decoder import Decoder
 from processing.drawing import draw_lesion, draw_photo
 from tests.app.browser import browser as browser
 from tests.app.browser import open_page as open_page
@@ -42,14 +43,21 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, served: Bundl
     monkeypatch.setenv("MODEL_URI", str(served.path))
 
 
+@pytest.fixture(scope="session")
+def decoder() -> Iterator[Decoder]:
+    """The process that decodes, for all tests but those that end it."""
+    with Decoder() as decoder:
+        yield decoder
+
+
 @pytest.fixture
-def make_client() -> Iterator[MakeClient]:
+def make_client(decoder: Decoder) -> Iterator[MakeClient]:
     """A client of a new app; `ready=False` does not wait for its model."""
 
     services = []
 
     def make(ready: bool = True, **settings: Any) -> FlaskClient:
-        client = create_app(Settings(**settings)).test_client()
+        client = create_app(Settings(**settings), decoder).test_client()
         services.append(client.application.extensions["model_in_service"])
         if ready:
             wait(lambda: client.get("/readyz").status_code == 200)

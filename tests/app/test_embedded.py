@@ -9,6 +9,7 @@ from app.answer import answer_photo
 from app.classifier import Classifier
 from app.examples import EXAMPLES, FOLDER, Example
 from processing.bundle import Bundle
+from processing.decoding.decoder import Decoder
 from tests.app.fixture_types import MakeClient
 from tests.isic import ISIC2017_TEST_SQUARES, list_photos, needs
 
@@ -28,16 +29,20 @@ def test_without_a_setting_it_is_in_service(
 
 
 @pytest.mark.parametrize("name", NO_LESION)
-def test_a_photo_of_no_lesion_gets_no_label(classifier: Classifier, name: str) -> None:
+def test_a_photo_of_no_lesion_gets_no_label(
+    decoder: Decoder, classifier: Classifier, name: str
+) -> None:
     photo = Path(skimage.__file__).with_name("data") / name
-    answer = answer_photo(photo.read_bytes(), classifier)
+    answer = answer_photo(photo.read_bytes(), decoder, classifier)
     assert answer.reasons == ("not_a_lesion",)
     assert answer.label is None
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_the_drawn_examples_get_a_label(classifier: Classifier, example: Example) -> None:
-    answer = answer_photo((FOLDER / f"{example.name}.jpg").read_bytes(), classifier)
+def test_the_drawn_examples_get_a_label(
+    decoder: Decoder, classifier: Classifier, example: Example
+) -> None:
+    answer = answer_photo((FOLDER / f"{example.name}.jpg").read_bytes(), decoder, classifier)
     assert answer.reasons == ()
 
 
@@ -56,9 +61,9 @@ def test_the_page_says_so_without_a_score(
 
 @pytest.mark.slow
 @needs(ISIC2017_TEST_SQUARES)
-def test_nearly_all_photos_of_lesions_get_a_label(classifier: Classifier) -> None:
+def test_nearly_all_photos_of_lesions_get_a_label(decoder: Decoder, classifier: Classifier) -> None:
     photos = list_photos(ISIC2017_TEST_SQUARES)[::10]
-    answers = [answer_photo(photo.read_bytes(), classifier) for photo in photos]
+    answers = [answer_photo(photo.read_bytes(), decoder, classifier) for photo in photos]
     assert len(answers) >= 59
     assert sum(answer.assessable for answer in answers) >= 0.95 * len(answers)
 

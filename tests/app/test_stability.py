@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from app.answer import answer_photo
 from app.classifier import Classifier, Prediction
 from processing.bundle import Bundle
+from processing.decoding.decoder import Decoder
 from processing.drawing import draw_photo
 from tests.app.fixture_types import MakeBundle, Post
 
@@ -76,10 +77,10 @@ def test_no_orientation_is_looked_at_twice(
 
 
 def test_a_photo_on_both_sides_of_the_threshold_is_uncertain(
-    make_bundle: MakeBundle, photo: bytes
+    decoder: Decoder, make_bundle: MakeBundle, photo: bytes
 ) -> None:
     plain = Classifier(make_bundle("plain"), threads=1)
-    seen = answer_photo(photo, plain, stability=True).stability
+    seen = answer_photo(photo, decoder, plain, stability=True).stability
     assert seen
     assert seen.low < seen.high
     for threshold, uncertain in (
@@ -94,7 +95,7 @@ def test_a_photo_on_both_sides_of_the_threshold_is_uncertain(
             operating_point=point["name"],
             modalities={},
         )
-        judged = answer_photo(photo, Classifier(bundle, threads=1), stability=True)
+        judged = answer_photo(photo, decoder, Classifier(bundle, threads=1), stability=True)
         assert judged.uncertain is uncertain
         assert judged.probability is not None
         assert judged.label == ("malignant" if judged.probability >= threshold else "benign")

@@ -10,16 +10,14 @@ import pytest
 from PIL import Image
 
 from processing.drawing import draw_lesion
-from processing.image import (
-    MAX_PIXELS,
-    MAX_WEBP_PIXELS,
+from processing.image import Square, read_square
+from processing.memory import MAX_PIXELS, MAX_WEBP_PIXELS
+from processing.refusals import (
     AnimatedImageError,
     BrokenImageError,
     ImageError,
-    Square,
     TooManyPixelsError,
     UnsupportedImageError,
-    read_square,
 )
 from tests.processing.photos import KINDS, encode, encode_vast_png, make_picture, turn
 
@@ -34,7 +32,7 @@ def read(data: bytes, size: int = 40) -> Square:
 
 PEAK_MEMORY = """
 import sys
-from processing import image
+from processing import image, memory, refusals
 def peak():  # not getrusage: its peak is inherited from the process that started this one
     status = open("/proc/self/status").read()
     return int(status.split("VmHWM:")[1].split()[0]) // 1024
@@ -43,7 +41,7 @@ before = peak()
 try:
     image.read_square(data, size=8, crop_fraction=1.0)
     message = None
-except image.ImageError as error:
+except refusals.ImageError as error:
     message = error
 print(message, peak() - before, sep="|")
 """
@@ -68,7 +66,7 @@ def test_small_file_of_100_megapixels_is_refused_before_it_is_decoded() -> None:
     assert megabytes < 10
 
     # Without the cap, the measurement does see what decoding costs.
-    message, megabytes = read_in_new_process(data, "image.MAX_PIXELS = 10**9")
+    message, megabytes = read_in_new_process(data, "memory.MAX_PIXELS = 10**9")
     assert message == "None"
     assert megabytes > 100
 

@@ -4,17 +4,22 @@ An interrupted build resumes from its pieces. `NAME.blob` holds JPEGs end to end
 describes each image. Imports no TensorFlow: it runs in worker processes.
 """
 
+import atexit
 import csv
+import functools
 import hashlib
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from etils import epath
 
-from processing.image import BrokenImageError, Framing, ImageError, cut_squares
-from training.data.fingerprints import fingerprint
+from processing.decoding.decoder import Decoder, Limits
+from processing.image import Framing
+from processing.refusals import BrokenImageError, ImageError
+from training.data.fingerprints import fingerprint_centre
 from training.data.kaggle import read_jpeg
 from training.errors import TrainingError
 from training.files import replacing, write_whole
@@ -23,6 +28,10 @@ from training.files import replacing, write_whole
 # that of the file. `start0` and `length0`, which follow, are the place of the first square's JPEG
 # in the blob.
 INDEX_COLUMNS = ("image_name", "fault", "width", "height", "sha256", "phash", "red_minus_blue")
+
+
+# For one photo: archives hold larger photos than visitors send, and nobody waits for the next one.
+_LIMITS = Limits(max_bytes=1_000_000_000, cpu_seconds=30, wall_seconds=120)
 
 
 class Piece(NamedTuple):
@@ -66,18 +75,26 @@ def make_piece(piece: Piece) -> int:
 def _cut(path: str, framings: Sequence[Framing]) -> tuple[dict[str, object], Sequence[bytes]]:
     try:
         data = read_jpeg(path) if ".tfrec#" in path else _read_file(epath.Path(path))
-        cuts, photo = cut_squares(data, framings)
+        cuts = _start_decoder().cut_squares(data, framings)
     except (ImageError, OSError, TrainingError) as error:
         return {"fault": str(error)}, ()
-    found = fingerprint(photo)
+    found = fingerprint_centre(cuts.centre)
     row: dict[str, object] = {
-        "width": cuts[0].width,
-        "height": cuts[0].height,
+        "width": cuts.width,
+        "height": cuts.height,
         "sha256": hashlib.sha256(data).hexdigest(),
         "phash": found.phash,
         "red_minus_blue": f"{found.red_minus_blue:.2f}",
     }
-    return row, [cut.jpeg for cut in cuts]
+    return row, cuts.jpegs
+
+
+@functools.cache
+def _start_decoder() -> Decoder:
+    """Return the decoder of this process; on Beam, several threads may share it."""
+    decoder = Decoder(_LIMITS, children=os.cpu_count() or 1)
+    atexit.register(decoder.close)
+    return decoder
 
 
 def _read_file(path: epath.Path) -> bytes:

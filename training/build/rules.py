@@ -12,7 +12,7 @@ from etils import epath
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from processing.image import SUFFIXES
+from processing.refusals import SUFFIXES
 from training.data.cases import read_cells, strip_name
 from training.data.fingerprints import find_pairs
 from training.errors import TrainingError

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 from etils import epath
 
-from processing.image import SUFFIXES
+from processing.refusals import SUFFIXES
 from training.build.isic import read_isic2019, read_isic2020
 from training.build.milk10k import read_milk10k
 from training.build.rules import name_other_kind

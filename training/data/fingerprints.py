@@ -12,6 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from processing.image import shrink_centre
+
 # Bits, of 256, in which fingerprints of one picture may differ. Measured on the 75 million pairs of
 # different lesions among 12,303 images of ISIC 2019: every pair within 40 bits shows one picture,
 # also when a round rim, as many dermatoscopes leave it, is drawn on each photo. Within 32 bits lie
@@ -20,10 +22,6 @@ from PIL import Image
 # found; mirrored, rotated or squashed copies are not.
 MAX_DISTANCE = 32
 _BITS = 256
-# Fraction of the shorter side that is hashed, which leaves the rim out: hashes of the whole square
-# took 1,171 pairs of different lesions for one picture.
-_CENTRE = 0.6
-_SIDE = 64  # pixels: four for each of the 16 frequencies in a row
 _BLOCK_ROWS = 64  # rows compared at once; against 58,000 others they take 70 MB
 # The median of three random images of a set is bluer than red in up to 0.3 % of draws, the median
 # of ten in none of 50,000 draws.
@@ -46,17 +44,14 @@ class Pair(NamedTuple):
 
 
 def fingerprint(photo: Image.Image) -> Fingerprint:
-    """Compute the fingerprint of an RGB photo of any size from its centre; `phash` is its pHash."""
-    side = _CENTRE * min(photo.size)
-    left, top = (photo.width - side) / 2, (photo.height - side) / 2
-    centre = photo.resize(
-        (_SIDE, _SIDE),
-        Image.Resampling.BICUBIC,
-        box=(left, top, left + side, top + side),
-        reducing_gap=1.0,
-    )
-    bits = imagehash.phash(centre, hash_size=16).hash
-    red, _, blue = np.asarray(centre).mean(axis=(0, 1))
+    """Compute the fingerprint of an RGB photo of any size from its centre."""
+    return fingerprint_centre(np.asarray(shrink_centre(photo)))
+
+
+def fingerprint_centre(centre: NDArray[np.uint8]) -> Fingerprint:
+    """Compute a fingerprint from what `shrink_centre` left of a photo; `phash` is its pHash."""
+    bits = imagehash.phash(Image.fromarray(centre), hash_size=16).hash
+    red, _, blue = centre.mean(axis=(0, 1))
     # Bits of frequencies above the median are 1. Unless these are one half, most frequencies are
     # equal, and the picture is a plain surface or a gradient.
     structured = bits.sum() == _BITS // 2
