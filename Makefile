@@ -9,6 +9,7 @@ BEAM := .venv/beam
 DATA ?= ../shared/data
 RUNS ?= runs
 TRAINING := $(DEV)/bin/python -m training
+CUT := --size 224 --crop 1.0 --pixel-path 3
 RECIPE := --backbone EfficientNetLite1 --folds 3 --batch-size 32 --loss bce --diagnosis-weight 1
 # Most epochs are trained at a small size, where they are cheap, and the last ones at the size that is
 # served; first on ISIC 2019's images alone, then on both kinds of photo.
@@ -83,17 +84,17 @@ model: $(RUNS)/.exported  ## train the model in this repository, from images to 
 	cp -r $(RUNS)/model.bundle app/model/default
 
 $(RUNS)/.test17: | $(DEV)/.installed
-	$(TRAINING) build --isic2019 $(DATA)/isic2017-test-256 --size 224 --crop 1.0 --out $(RUNS)/test17
+	$(TRAINING) build --isic2019 $(DATA)/isic2017-test-256 $(CUT) --out $(RUNS)/test17
 	@touch $@
 
 $(RUNS)/.test20: | $(DEV)/.installed
-	$(TRAINING) build --isic2020 $(DATA)/isic2020-512 --size 224 --crop 1.0 --out $(RUNS)/test20
+	$(TRAINING) build --isic2020 $(DATA)/isic2020-512 $(CUT) --out $(RUNS)/test20
 	@touch $@
 
 $(RUNS)/.world224: $(RUNS)/.test17 $(RUNS)/.test20
-	$(TRAINING) build --isic2019 $(DATA)/isic2019-256 --size 224 --crop 1.0 \
+	$(TRAINING) build --isic2019 $(DATA)/isic2019-256 $(CUT) \
 	  --apart-from $(RUNS)/test17 --out $(RUNS)/data224
-	$(TRAINING) build --isic2019 $(DATA)/isic2019-256 --milk10k $(DATA)/milk10k-256 --size 224 --crop 1.0 \
+	$(TRAINING) build --isic2019 $(DATA)/isic2019-256 --milk10k $(DATA)/milk10k-256 $(CUT) \
 	  --apart-from $(RUNS)/test17 --shards-of $(RUNS)/data224 --out $(RUNS)/world224
 	@touch $@
 

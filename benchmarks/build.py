@@ -32,7 +32,7 @@ from training.commands.options import FOLDER
 # import this module, and would wait for them.
 
 SIZE, CROP = 384, 0.5  # of the preset 384
-FRAMING = cutting.Framing(SIZE, CROP, cutting.LATEST_PATH)
+FRAMING = cutting.Framing(SIZE, CROP, cutting.DEFAULT_PATH)
 ROUNDS = 3
 DRAWN, DRAWN_SIDE = 128, 1024  # lesions to draw if there are no photos, and their side in pixels
 # The size of ISIC 2020's photos in pixels; four pieces of the build, two for each of two processes.
@@ -172,7 +172,7 @@ def time_bound(photos: Sequence[Path]) -> tuple[float, float]:
         decoding += time.perf_counter() - started
         photo = Image.fromarray(pixels)
         started = time.perf_counter()
-        resized = cutting._resize_centre(Strips(photo.size, photo.crop), FRAMING)
+        resized = cutting._cut_centre(Strips(photo.size, photo.crop), FRAMING)
         resizing += time.perf_counter() - started
         square = np.asarray(resized)
         started = time.perf_counter()

@@ -17,7 +17,7 @@ from PIL import Image
 
 from benchmarks.photos import describe_machine
 from processing.drawing import draw_lesion
-from processing.image import LATEST_PATH, PIXEL_PATHS, read_square
+from processing.image import DEFAULT_PATH, PIXEL_PATHS, read_square
 
 SQUARES = (224, 1.0), (224, 0.6), (384, 0.5)  # size and crop
 # The largest ratio to the bound that the latest path may have, by the photo's width and height.
@@ -75,7 +75,9 @@ def print_paths() -> None:
     print(f"Reading one JPEG, ms of one core and ratio to {_BOUND}; medians of {ROUNDS} rounds")
     for (width, height), goal in GOALS.items():
         photo = draw_grainy_photo(width, height)
-        print(f"{width} x {height}, {len(photo) / 1e3:.0f} kB (goal of path {LATEST_PATH}: {goal})")
+        print(
+            f"{width} x {height}, {len(photo) / 1e3:.0f} kB (goal of path {DEFAULT_PATH}: {goal})"
+        )
         for size, crop in SQUARES:
             seconds = measure(photo, width, height, size, crop)
             bound = seconds.pop(_BOUND)

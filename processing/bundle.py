@@ -34,7 +34,7 @@ VIEWS = {1: (0,), 2: (0, 4), 4: (0, 2, 4, 6), 8: tuple(range(ORIENTATIONS))}
 GOLDEN_TOLERANCE = 1e-3
 
 # The paths of `processing.image`, whose import would delay the help of the command line.
-PixelPath = Literal[1, 2]
+PixelPath = Literal[1, 2, 3]
 # The kinds of photo that a graph may tell apart. Their order is their code in TFRecords: append.
 Modality = Literal["dermoscopic", "close-up"]
 Probability = Annotated[float, Field(ge=0, le=1)]

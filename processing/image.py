@@ -35,20 +35,28 @@ Image.MAX_IMAGE_PIXELS = None
 class _PixelPath(NamedTuple):
     """How a photo becomes a square."""
 
-    oversampling: int  # a JPEG is decoded at the smallest scale that leaves the crop that much
+    oversampling: float  # a JPEG is decoded at the smallest scale that leaves the crop that much
     resampling: Image.Resampling  # antialiased
+    as_archived: bool = False  # larger crops first become what archives of small squares hold
 
 
 # A model is served by the path that its training images went through, so that a path is never
 # changed, only added. Mean and largest difference from a full decode with bicubic resampling, of
 # 255, for a 24-megapixel photo: 0.2 and 2 by path 1, 0.5 and 7 by path 2, which takes 0.7 of the
 # time (`benchmarks.input` measures both against the decoder alone).
+# Path 3 is for models that learned from archives cut to squares of 256 px beforehand: it cuts those
+# as path 2 does, and brings larger photos to the same size and quality first. Without that, the
+# same photo in full size gives another score (docs/experiments.md).
 _PATHS = {
     1: _PixelPath(oversampling=2, resampling=Image.Resampling.BICUBIC),
     2: _PixelPath(oversampling=1, resampling=Image.Resampling.HAMMING),
+    3: _PixelPath(8 / 7, Image.Resampling.HAMMING, as_archived=True),
 }
 PIXEL_PATHS = tuple(_PATHS)
-LATEST_PATH = max(_PATHS)
+DEFAULT_PATH = 2
+# Side of an archive's squares relative to the model's: 256 px for 224.
+_ARCHIVED_SCALE = 8 / 7
+_ARCHIVED_QUALITY = 75  # and half the colour's resolution: of most of ISIC 2019's squares
 JPEG_QUALITY = 95  # of the cut, with full chroma
 # Fraction of the shorter side by which a picture is recognised, which leaves the rim out: hashes of
 # the whole square took 1,171 pairs of different lesions for one picture.
@@ -98,7 +106,7 @@ def read_square(
     *,
     size: int,
     crop_fraction: float,
-    pixel_path: int = LATEST_PATH,
+    pixel_path: int = DEFAULT_PATH,
     max_bytes: int | None = None,
 ) -> Square:
     """Cut as `cut_square` does, and decode what a TFRecord would hold.
@@ -121,7 +129,7 @@ def cut_square(
     *,
     size: int,
     crop_fraction: float,
-    pixel_path: int = LATEST_PATH,
+    pixel_path: int = DEFAULT_PATH,
     max_bytes: int | None = None,
 ) -> Cut:
     """Cut the centre square of side `crop_fraction * min(width, height)`, resized to `size`.
@@ -195,7 +203,7 @@ def _cut(
                 require_decodable(image, (width, height), data, max_bytes)
                 photos[scale] = decode(image, reduced), _read_orientation(image)
             photo, orientation = photos[image.size]
-            square = _resize_centre(photo, framing)
+            square = _cut_centre(photo, framing)
         except ImageError:
             raise
         except MemoryError as error:
@@ -266,13 +274,32 @@ def _turn(image: Image.Image, orientation: int | None) -> Image.Image:
     return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
 
 
-def _resize_centre(photo: Strips, framing: Framing) -> Image.Image:
-    """Resize the centre strip by strip, to the pixels that Pillow gives for the whole at once."""
-    width, height = photo.size
+def _cut_centre(photo: Strips, framing: Framing) -> Image.Image:
+    path = _PATHS[framing.pixel_path]
     side = framing.crop_fraction * min(photo.size)
+    archived = round(_ARCHIVED_SCALE * framing.size)
+    if not path.as_archived or side <= archived:
+        return _resize_centre(photo, side, framing.size, path.resampling)
+    file = io.BytesIO()
+    small = _resize_centre(photo, side, archived, Image.Resampling.BICUBIC)
+    small.save(file, "JPEG", quality=_ARCHIVED_QUALITY, subsampling="4:2:0")
+    with Image.open(file) as square:
+        return square.resize((framing.size, framing.size), path.resampling)
+
+
+def _resize_centre(
+    photo: Strips, side: float, size: int, resampling: Image.Resampling
+) -> Image.Image:
+    """Resize the centre square strip by strip, to the pixels that Pillow gives for the whole.
+
+    Args:
+        photo: upright or not.
+        side: of the square, pixels of `photo`, at most its shorter side.
+        size: side of the result, pixels.
+        resampling: the filter, antialiased.
+    """
+    width, height = photo.size
     left, top = (width - side) / 2, (height - side) / 2
-    resampling = _PATHS[framing.pixel_path].resampling
-    size = framing.size
     # Pillow 13 takes the way that it finds shorter; each pass rounds to 8 bits.
     if height > size and height + size > 2 * width:
         half = Image.new("RGB", (width, size))

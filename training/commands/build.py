@@ -97,10 +97,11 @@ class _Crop(click.ParamType[tuple[str, float]]):
 @click.option(
     "--pixel-path",
     type=click.Choice([str(path) for path in get_args(PixelPath)]),
-    default=str(max(get_args(PixelPath))),
+    default="2",
     callback=lambda _context, _option, value: int(value),
     show_default=True,
-    help="How photos are read and resized. Give 1 for test sets of a model from before path 2.",
+    help="How photos are read and resized: 3 for archives that were cut to small squares "
+    "beforehand, 1 for test sets of a model from before path 2.",
 )
 @click.option(
     "--apart-from",

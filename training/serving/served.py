@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from processing.bundle import EvidenceByModality, Input, name_modality
-from processing.image import LATEST_PATH
+from processing.image import DEFAULT_PATH
 from training.data.batches import check_first_records, choose_records, decode_records
 from training.data.folder import BuildSettings, Data, read_data
 from training.data.tfrecords import naming_damage
@@ -303,7 +303,7 @@ def check_fit(test: Data, cut: BuildSettings | Input, target: str, whose: str) -
     """
     built = test.build.settings
     remedy = f"Build it again with --size {cut.size} --crop {cut.crop_fraction:g}"
-    if cut.pixel_path != LATEST_PATH:
+    if cut.pixel_path != DEFAULT_PATH:
         remedy += f" --pixel-path {cut.pixel_path}"
     if built.size != cut.size:
         raise TrainingError(
