@@ -4,7 +4,7 @@ from typing import Any
 
 from PIL import Image
 
-from processing.headers import count_scans
+from processing.headers import has_several_scans
 from processing.refusals import TooManyPixelsError, TooMuchMemoryError
 
 MAX_PIXELS = 50_000_000  # hold every current phone's default photo
@@ -58,7 +58,7 @@ def _estimate(image: Image.Image, full_size: tuple[int, int], data: bytes) -> fl
         alpha = 2 if "A" in image.mode or "a" in image.mode else 0
         return pixels * deep * (_HEIF_BYTES.get(image.info.get("chroma"), 9.0) + alpha)
     needed: float = pixels * _BYTES.get(image.mode, _OTHERS)
-    if image.format in ("JPEG", "MPO") and count_scans(data) > 1:
+    if image.format in ("JPEG", "MPO") and has_several_scans(data):
         # libjpeg keeps the coefficients of the whole image until the last scan.
         needed += _COEFFICIENT_BYTES * _count_coefficients(image, full_size)
     return needed

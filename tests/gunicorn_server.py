@@ -38,7 +38,8 @@ def start_server(
     """Start gunicorn with some environment on a free port, and return its URL once it is ready."""
     with contextlib.ExitStack() as running:
 
-        def start(**variables: str) -> str:
+        def start(group: Path | None = None, **variables: str) -> str:
+            """`group` is the folder of a cgroup to start it in."""
             port = find_free_port()
             folder = tmp_path_factory.mktemp("server")
             ours = {name.upper() for name in Settings.model_fields}
@@ -49,9 +50,12 @@ def start_server(
                 "RATE_LIMIT": "unlimited",  # all tests come from one address
                 **variables,
             }
+            command = f"{Path(sys.executable).with_name('gunicorn')} wsgi:app"  # as the Procfile
             log = running.enter_context((folder / "log").open("w+"))
             server = subprocess.Popen(
-                [Path(sys.executable).with_name("gunicorn"), "wsgi:app"],  # as the Procfile
+                ["/bin/sh", "-c", f"echo $$ > {group}/cgroup.procs; exec {command}"]
+                if group
+                else command.split(),
                 cwd=ROOT,
                 env=inherited | environment,
                 stdout=log,
