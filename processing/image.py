@@ -166,10 +166,7 @@ def cut_squares(
     """
     cuts, photo, orientation = _cut(data, framings, max_bytes)
     try:
-        whole = Image.new("RGB", photo.size)
-        for box in _list_strips(photo.size, upright=False):
-            whole.paste(_to_rgb(photo.cut(box)), box[:2])
-        return cuts, _turn(whole, orientation)
+        return cuts, _turn(_join(photo), orientation)
     except MemoryError as error:
         raise TooMuchMemoryError from error
 
@@ -300,6 +297,9 @@ def _resize_centre(
     """
     width, height = photo.size
     left, top = (width - side) / 2, (height - side) / 2
+    if width * height <= _STRIP_PIXELS:
+        box = (left, top, left + side, top + side)
+        return _join(photo).resize((size, size), resampling, box=box)
     # Pillow 13 takes the way that it finds shorter; each pass rounds to 8 bits.
     if height > size and height + size > 2 * width:
         half = Image.new("RGB", (width, size))
@@ -314,6 +314,17 @@ def _resize_centre(
         columns = (left, 0, left + side, strip.height)
         half.paste(strip.resize((size, strip.height), resampling, box=columns), (0, box[1]))
     return half.resize((size, size), resampling, box=(0, top, size, top + side))
+
+
+def _join(photo: Strips) -> Image.Image:
+    """Return the whole photo as RGB."""
+    strips = list(_list_strips(photo.size, upright=False))
+    if len(strips) == 1:
+        return _to_rgb(photo.cut(strips[0]))
+    whole = Image.new("RGB", photo.size)
+    for box in strips:
+        whole.paste(_to_rgb(photo.cut(box)), box[:2])
+    return whole
 
 
 def _list_strips(size: tuple[int, int], *, upright: bool) -> Iterator[tuple[int, int, int, int]]:

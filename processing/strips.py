@@ -31,7 +31,8 @@ def decode(image: Image.Image, reduced: bool) -> Strips:
         pixels = frame.data  # decodes; the size may change
         return _view(pixels, frame.size, frame.mode, frame.mode, frame.stride)
     image.load()
-    return Strips(image.size, image.crop)
+    whole = (0, 0, *image.size)
+    return Strips(image.size, lambda box: image if box == whole else image.crop(box))
 
 
 def _view(pixels: bytes, size: tuple[int, int], mode: str, raw_mode: str, row_bytes: int) -> Strips:

@@ -50,8 +50,9 @@ def main() -> None:
                 answer, data = wire.pack_refusal(TooMuchMemoryError()), b""
         answered.write(answer)
         answered.flush()
+        if len(answer) == wire.ANSWER_BYTES:  # a refusal: exceptions hold what they met in circles
+            gc.collect()
         del answer, data
-        gc.collect()
 
 
 def _answer(

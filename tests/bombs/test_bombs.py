@@ -121,7 +121,7 @@ BOMBS: dict[str, tuple[Callable[[], bytes], Outcome]] = {
         None,
     ),
     "a screenshot of 12 megapixels": (lambda: png.make_png(png.RGB_ALPHA, 4032, 3024), None),
-    "a WebP of 12 megapixels": (lambda: webp.make_large(4000, 3000), None),
+    "a WebP of 10 megapixels": (lambda: webp.make_large(4000, 2600), None),
 }
 
 

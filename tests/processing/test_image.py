@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from processing import image
 from processing.bundle import Input, PixelPath
 from processing.drawing import draw_lesion
 from processing.image import DEFAULT_PATH, PIXEL_PATHS, cut_square, read_square
@@ -329,3 +330,28 @@ def test_the_paths_are_those_that_a_manifest_may_name() -> None:
 def test_an_unknown_path_is_refused(photo: tuple[bytes, bytes]) -> None:
     with pytest.raises(ValueError, match=r"pixel_path must be one of \(1, 2, 3\). Received: 4"):
         cut_square(photo[0], size=8, crop_fraction=1.0, pixel_path=4)
+
+
+# In strips.
+
+
+@pytest.mark.parametrize("pixel_path", PIXEL_PATHS)
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [(301, 207), (207, 301), (120, 210), (120, 330), (330, 120), (40, 900), (160, 160)],
+)
+def test_strips_give_the_pixels_of_the_whole(
+    width: int, height: int, pixel_path: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(width).integers(0, 256, (height, width, 4), np.uint8)
+    for mode in ("L", "LA", "RGB", "RGBA", "P", "CMYK"):
+        picture = Image.fromarray(noise).convert(mode)
+        for kind in ("JPEG",) if mode == "CMYK" else ("PNG", "WEBP", "HEIC"):
+            if kind != "PNG" and mode in ("P", "LA"):
+                continue
+            data = encode(picture.convert("RGB") if kind == "WEBP" else picture, kind)
+            for size in (30, 100):
+                whole = read(data, size, 0.9, pixel_path)
+                with monkeypatch.context() as small:
+                    small.setattr(image, "_STRIP_PIXELS", 2500)
+                    assert difference(read(data, size, 0.9, pixel_path), whole) == 0

@@ -31,7 +31,7 @@ INDEX_COLUMNS = ("image_name", "fault", "width", "height", "sha256", "phash", "r
 
 
 # For one photo: archives hold larger photos than visitors send, and nobody waits for the next one.
-_LIMITS = Limits(max_bytes=1_000_000_000, cpu_seconds=30, wall_seconds=120)
+_LIMITS = Limits(max_bytes=1_000_000_000, cpu_seconds=30, wall_seconds=120, return_memory=False)
 
 
 class Piece(NamedTuple):

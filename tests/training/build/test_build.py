@@ -9,6 +9,7 @@ from PIL import Image
 
 from processing.drawing import draw_lesion
 from processing.image import read_square
+from tests.bombs.jpeg import repeat_scans
 from tests.training.archives import (
     SETTINGS,
     build_isic2019,
@@ -180,7 +181,12 @@ def test_a_finished_build_is_left_alone(archive: Path, copy: epath.Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("damage", "complaint"), [(lambda b: b[: len(b) // 2], "incomplete"), (lambda _: b"", "empty")]
+    ("damage", "complaint"),
+    [
+        (lambda b: b[: len(b) // 2], "incomplete"),
+        (lambda _: b"", "empty"),
+        (lambda _: repeat_scans(3500), "far more parts"),  # made to harm
+    ],
 )
 def test_a_damaged_image_is_left_out_by_name(
     broken: Path, tmp_path: Path, damage, complaint: str
