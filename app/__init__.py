@@ -7,7 +7,7 @@ from flask import Flask
 from flask_cors import CORS
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from app import errors, headers, languages, limits, metrics, page, request_id, routes, uploads
+from app import errors, headers, host, languages, limits, metrics, page, request_id, routes, uploads
 from app.admission import Queue
 from app.logs import start_logging
 from app.sentry import start_sentry
@@ -44,6 +44,7 @@ def create_app(settings: Settings | None = None, decoder: Decoder | None = None)
     languages.register(app)
     metrics.register(app, settings)
     request_id.register(app)
+    host.register(app)
     app.register_blueprint(routes.blueprint)
     errors.register(app)
     headers.register(app)

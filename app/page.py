@@ -69,9 +69,17 @@ def of_100(proportion: float) -> int:
     return round(100 * proportion)
 
 
+def translate_phrase(phrase: str) -> str:
+    """Translate a phrase of the manifest, if there is a translation.
+
+    Jinja's own `_` would take HTML in it for ours, and a `%` for a placeholder.
+    """
+    return gettext(phrase) if phrase else ""  # an empty text would be the catalogue's header
+
+
 def as_sentence(phrase: str) -> str:
     """Turn a phrase of the manifest into a sentence, translated if there is a translation."""
-    text = gettext(phrase)
+    text = translate_phrase(phrase)
     return text[:1].upper() + text[1:].removesuffix(".") + "."
 
 
@@ -79,5 +87,6 @@ FILTERS = {
     "percent": format_percent,
     "of_100": of_100,
     "sentence": as_sentence,
+    "translated": translate_phrase,
     "line": render_line,
 }

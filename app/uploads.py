@@ -154,7 +154,7 @@ def read_stability(request: Request) -> bool:
 
 
 def _explain_missing(request: Request) -> str:
-    if others := [name for name, file in request.files.items() if file.filename]:
+    if others := [name for name, file in request.files.items() if name and file.filename]:
         return gettext(
             'The file was sent in the field "%(other)s". Send it in the field "%(field)s".',
             other=shorten_name(others[0]),

@@ -89,6 +89,18 @@ def test_without_the_token_nothing_is_told(make_client: MakeClient, token: str) 
     assert "melanoma_requests_total" in right.text
 
 
+def test_made_up_methods_leave_one_label(make_client: MakeClient) -> None:
+    client = make_client(ready=False, metrics_token=TOKEN)
+    counts = []
+    for methods in ((), ("SENTINELA", "SENTINELB", "HEAD")):
+        for method in methods:
+            client.open("/", method=method)
+        text = client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"}).text
+        counts.append(value_of(text, "melanoma_requests_total", method="other"))
+    assert counts[1] - counts[0] == 2
+    assert "SENTINEL" not in text
+
+
 def test_where_no_token_is_set_there_are_no_metrics(client: FlaskClient) -> None:
     assert client.get("/metrics", headers={"Authorization": "Bearer None"}).status_code == 404
 
