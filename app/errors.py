@@ -13,7 +13,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntity
 from app.admission import BusyError
 from app.api import Problem, wants_json
 from app.languages import translate
-from app.limits import seconds_to_wait
+from app.limits import WrongKeyError, seconds_to_wait
 from app.logs import log_event
 from app.page import render_page
 from app.service import ModelUnavailableError
@@ -44,6 +44,7 @@ KINDS = (
     Kind(NoImageError, 400, "/problems/image-missing", _("No photo was sent")),
     Kind(TooManyImagesError, 400, "/problems/too-many-images", _("Too many photos at once")),
     Kind(WrongFieldError, 400, "/problems/wrong-field", _("A form field is invalid")),
+    Kind(WrongKeyError, 401, "/problems/wrong-api-key", _("The API key is not known")),
     Kind(UnsupportedImageError, 415, "/problems/image-unsupported", _("Not a photo we can read")),
     Kind(TooLargeImageError, 413, "/problems/image-too-large", _("The photo is too large")),
     Kind(ImageError, 400, "/problems/image-broken", _("The photo is damaged")),
@@ -86,7 +87,7 @@ def _detail(error: Exception) -> str:
         )
     if isinstance(error, RateLimitExceeded):
         return gettext(
-            "This address has sent too many requests. Try again in %(seconds)d seconds.",
+            "Too many photos were sent in a short time. Try again in %(seconds)d seconds.",
             seconds=seconds_to_wait(),
         )
     if isinstance(error, ClientDisconnected):
@@ -104,10 +105,9 @@ def answer_error(error: Exception) -> Response:
     """Build the response to a request that failed with `error`."""
     problem = describe_problem(error)
     too_large = (request.content_length or 0) > current_app.config["MAX_CONTENT_LENGTH"]
-    if too_large or isinstance(
-        error, RateLimitExceeded | UploadsFullError
-    ):  # the body was not read to its end
-        discard_upload(request)
+    unread = isinstance(error, RateLimitExceeded) and "further_photos" not in g
+    if too_large or unread or isinstance(error, WrongKeyError | UploadsFullError):
+        discard_upload(request)  # its body was not read to its end
     if wants_json():
         response = make_response(problem.model_dump_json())
         response.mimetype = "application/problem+json"
@@ -120,6 +120,8 @@ def answer_error(error: Exception) -> Response:
         )
     if isinstance(error, BusyError | ModelUnavailableError):
         response.headers["Retry-After"] = str(error.retry_after_seconds)
+    if isinstance(error, WrongKeyError):
+        response.headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, RateLimitExceeded):
         response.headers["Retry-After"] = str(seconds_to_wait())
     log_event(logger, "problem", at=request.endpoint, status=problem.status, type=problem.type)

@@ -39,6 +39,7 @@ def describe_api(app: Flask) -> dict[str, Any]:
     _, schemas = models_json_schema(shapes, ref_template=_TEMPLATE)  # type: ignore[arg-type]
     for name, schema in schemas["$defs"].items():
         spec.components.schema(name, schema)
+    spec.components.security_scheme("apiKey", _API_KEY)
     for name, header in _HEADERS.items():
         spec.components.header(name, header)
     spec.path("/predict", operations={"post": _describe_predict(app)})
@@ -50,6 +51,14 @@ def describe_api(app: Flask) -> dict[str, Any]:
 _HEADERS = {
     HEADER: {"description": "The request's ID, as in the log.", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}},
+}
+
+
+_API_KEY = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "One of the keys that the operator gave out (`API_KEYS`): it has a limit of its "
+    "own. Without a key, the limit of the sender's address holds.",
 }
 
 
@@ -74,6 +83,7 @@ def _describe_predict(app: Flask) -> dict[str, Any]:
         "summary": "Classify photos",
         "description": "If the only photo cannot be read, the request fails. If one of several "
         "cannot be read, its entry in `images` is the problem, and the others are classified.",
+        "security": [{}, {"apiKey": []}],
         "requestBody": {
             "required": True,
             "content": {

@@ -17,6 +17,7 @@ from app.admission import BusyError, Queue
 from app.answer import Answer, answer_photo
 from app.api import Answers, Entry, ImageProblem, describe_answer, describe_model, wants_json
 from app.errors import describe_problem
+from app.limits import charge, refuse_wrong_key
 from app.logs import log_event
 from app.metrics import count_photo, stage
 from app.openapi import describe_api
@@ -53,14 +54,18 @@ def predict() -> Response:
     suffice for it, its entry is the problem, and the others are classified.
 
     :raise 400: no photo, too many photos, a damaged photo, or an invalid field.
+    :raise 401: an API key that is not known.
     :raise 408: the upload did not arrive completely.
     :raise 413: too many bytes or pixels.
     :raise 415: not a supported kind of image, or an animation.
+    :raise 429: more photos than this sender may send; see Retry-After.
     :raise 503: the model is not loaded, or the server is busy; see Retry-After.
     """
     started = time.monotonic()
+    refuse_wrong_key()
     classifier = _service().classifier
     photos = read_photos(request)
+    charge(len(photos))
     as_json = wants_json()
     stability = read_stability(request) or not as_json
     queue: Queue = current_app.extensions["queue"]

@@ -22,14 +22,16 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
 _TOKEN_CHARACTERS = 16
-_ORIGIN = re.compile(r"https?://[^/\s,]+")
+_KEY = re.compile(rf"[!-~]{{{_TOKEN_CHARACTERS},}}")  # what a header can carry
+# As a browser sends it: no path, no wildcard, and no capitals, which would never match.
+_ORIGIN = re.compile(r"https?://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?")
 # The last label begins with a letter, so that a mistyped IPv4 address is not taken for a host name.
 _HOST_NAME = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z]([a-z0-9-]*[a-z0-9])?", re.I)
 
 
 def _check_rate(rate: str) -> str:
-    if rate != "unlimited":
-        parse_many(rate)
+    if rate != "unlimited" and not all(limit.amount > 0 for limit in parse_many(rate)):
+        raise ValueError
     return rate
 
 
@@ -65,10 +67,20 @@ class Settings(BaseSettings):
     )
     sentry_environment: str = Field("production", description="any name")
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
-        (), description="origins such as https://example.org, with commas between, or unset (none)"
+        (),
+        description="exact origins such as https://example.org, in small letters, without *, with "
+        "commas between, or unset (none)",
     )
     rate_limit: Annotated[str, AfterValidator(_check_rate)] = Field(
         "60 per minute", description='such as "60 per minute", several with ; between, or unlimited'
+    )
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)] = Field(
+        (),
+        description="secrets of 16 visible ASCII characters or more, with commas between, or unset",
+    )
+    api_key_rate_limit: Annotated[str, AfterValidator(_check_rate)] = Field(
+        "600 per minute",
+        description='such as "600 per minute", several with ; between, or unlimited',
     )
     redis_url: SecretStr | None = Field(
         None, description="redis://… or rediss://…, or unset (each process counts on its own)"
@@ -135,6 +147,13 @@ class Settings(BaseSettings):
             raise ValueError
         return token
 
+    @field_validator("api_keys")
+    @classmethod
+    def _keys_are_long(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if not all(_KEY.fullmatch(key.get_secret_value()) for key in keys):
+            raise ValueError
+        return keys
+
     @field_validator("cors_origins")
     @classmethod
     def _origins_are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
@@ -170,5 +189,5 @@ def read_settings() -> Settings:
 
 def _explain(name: str, value: object) -> str:
     field = Settings.model_fields[name]
-    shown = "" if field.annotation == SecretStr | None else f" {str(value)!r}"
+    shown = "" if "SecretStr" in str(field.annotation) else f" {str(value)!r}"
     return f"{name.upper()}: wrong value{shown}; accepted: {field.description}"

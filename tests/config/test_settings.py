@@ -67,6 +67,14 @@ def test_host_and_port_say_where_to_listen(
         ("MODEL_URI", "s3://"),
         ("CORS_ORIGINS", "example.org"),
         ("RATE_LIMIT", "often"),
+        ("RATE_LIMIT", "0 per minute"),
+        ("API_KEY_RATE_LIMIT", "60"),
+        ("CORS_ORIGINS", "*"),
+        ("CORS_ORIGINS", "https://*.example.org"),
+        ("CORS_ORIGINS", "https://example.org,https://a*"),
+        ("CORS_ORIGINS", "https://Example.org"),
+        ("CORS_ORIGINS", "https://example.org/"),
+        ("CORS_ORIGINS", "https://(a|b).example.org"),
         ("TRUSTED_PROXIES", "all"),
         ("LOG_FORMAT", "xml"),
         ("CORS_ORIGINS", "https://example.org,"),
@@ -107,12 +115,32 @@ def test_each_wrong_variable_gets_a_line(monkeypatch: pytest.MonkeyPatch) -> Non
     }
 
 
-@pytest.mark.parametrize("name", ["SENTRY_DSN", "REDIS_URL", "METRICS_TOKEN"])
+@pytest.mark.parametrize("name", ["SENTRY_DSN", "REDIS_URL", "METRICS_TOKEN", "API_KEYS"])
 def test_a_wrong_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "verysecret")
     with pytest.raises(SettingsError, match=f"{name}: wrong value; accepted") as refusal:
         read_settings()
     assert "verysecret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "keys", ["a-key-of-some-length,short", "a-key-of-some-length,", "k" * 16 + "é"]
+)
+def test_each_api_key_has_to_be_long_and_fit_a_header(
+    monkeypatch: pytest.MonkeyPatch, keys: str
+) -> None:
+    monkeypatch.setenv("API_KEYS", keys)
+    with pytest.raises(SettingsError, match="^API_KEYS: wrong value; accepted"):
+        read_settings()
+
+
+def test_several_api_keys_can_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_KEYS", "a-key-of-some-length, another-key-of-length")
+    keys = read_settings().api_keys
+    assert [key.get_secret_value() for key in keys] == [
+        "a-key-of-some-length",
+        "another-key-of-length",
+    ]
 
 
 def test_a_secret_is_not_shown_in_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
