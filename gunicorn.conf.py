@@ -19,6 +19,7 @@ except SettingsError as error:
 bind = _settings.bind
 workers = _settings.web_concurrency
 worker_class = "config.worker.Worker"
+logger_class = "config.server.Logger"
 # Many more than the queue has places: the others serve slow uploads, health checks and refusals.
 threads = 64
 # Heroku's router keeps idle connections for 90 s.

@@ -7,9 +7,21 @@ from flask import Flask
 from flask_cors import CORS
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from app import errors, headers, host, languages, limits, metrics, page, request_id, routes, uploads
+from app import (
+    body,
+    errors,
+    headers,
+    host,
+    languages,
+    limits,
+    metrics,
+    page,
+    request_id,
+    routes,
+    uploads,
+)
 from app.admission import Queue
-from app.logs import start_logging
+from app.logs import PrivateFlask, start_logging
 from app.sentry import start_sentry
 from app.service import ModelInService
 from app.uploads import InMemoryRequest
@@ -36,15 +48,16 @@ def create_app(settings: Settings | None = None, decoder: Decoder | None = None)
             sys.exit(str(error))
     start_logging(settings)
     start_sentry(settings)
-    app = Flask(__name__)
+    app = PrivateFlask(__name__)
     app.request_class = InMemoryRequest
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes
     app.config["MAX_FORM_PARTS"] = uploads.MAX_PARTS
     app.jinja_env.filters.update(page.FILTERS)
     languages.register(app)
     metrics.register(app, settings)
-    request_id.register(app)
+    request_id.register(app, settings)
     host.register(app)
+    body.register(app)
     app.register_blueprint(routes.blueprint)
     errors.register(app)
     headers.register(app)

@@ -2,23 +2,30 @@
 
 import logging
 import sys
+from types import TracebackType
 
-from flask import g
+from flask import Flask, g, request
 from pythonjsonlogger.json import JsonFormatter
 
+from config.faults import WithoutTexts
 from config.settings import Settings
 
-_FIELDS = "%(asctime)s %(levelname)s %(name)s %(message)s"
+logger = logging.getLogger(__name__)
+
+
+class _Json(WithoutTexts, JsonFormatter):
+    pass
 
 
 def start_logging(settings: Settings) -> None:
     """Write the log to standard error, according to `LOG_FORMAT` and `LOG_LEVEL`."""
-    if settings.log_format == "json":
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(JsonFormatter(_FIELDS))
-        logging.basicConfig(handlers=[handler], force=True)
-    else:
-        logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    fields = "%(asctime)s %(levelname)s %(name)s"
+    as_json = settings.log_format == "json"
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        _Json(f"{fields} %(message)s") if as_json else WithoutTexts(f"{fields}: %(message)s")
+    )
+    logging.basicConfig(handlers=[handler], force=as_json)
     # Only for our own packages: at DEBUG, others log EXIF tags and signed headers.
     for package in ("app", "processing"):
         logging.getLogger(package).setLevel(settings.log_level)
@@ -29,3 +36,16 @@ def log_event(logger: logging.Logger, event: str, **fields: object) -> None:
     fields = {"request": g.request_id, **fields}
     text = " ".join(f"{name}={value}" for name, value in fields.items())
     logger.info("%s: %s", event, text, extra={"event": event, "fields": fields})
+
+
+class PrivateFlask(Flask):
+    """Flask, which by itself logs the path of a request that failed."""
+
+    def log_exception(
+        self,
+        exc_info: tuple[type, BaseException, TracebackType | None] | tuple[None, None, None],
+    ) -> None:
+        """Log a fault of ours with the ID of its request."""
+        logger.error(
+            "fault: request=%s at=%s", g.get("request_id"), request.endpoint, exc_info=exc_info
+        )

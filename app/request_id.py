@@ -5,15 +5,11 @@ from uuid import uuid4
 
 from flask import Flask, Response, g, request
 
+from config.settings import Settings
+
 HEADER = "X-Request-ID"
-# Heroku's router already gives each request one. Any other value that a client sends could forge
-# lines of the log.
-_FIT = re.compile(r"[\w-]{8,64}", re.ASCII)
-
-
-def _assign() -> None:
-    given = request.headers.get(HEADER, "")
-    g.request_id = given if _FIT.fullmatch(given) else uuid4().hex
+# Heroku's router gives each request one. Any other value could bring a visitor's words to the log.
+_UUID = re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}")
 
 
 def _add_header(response: Response) -> Response:
@@ -21,7 +17,15 @@ def _add_header(response: Response) -> Response:
     return response
 
 
-def register(app: Flask) -> None:
-    """Give every request of `app` an ID, as `flask.g.request_id`."""
-    app.before_request(_assign)
+def register(app: Flask, settings: Settings) -> None:
+    """Give every request of `app` an ID, as `flask.g.request_id`.
+
+    Behind a proxy that is trusted it is that of the header, if that is a UUID.
+    """
+
+    def assign() -> None:
+        given = request.headers.get(HEADER, "") if settings.trusted_proxies else ""
+        g.request_id = given if _UUID.fullmatch(given) else uuid4().hex
+
+    app.before_request(assign)
     app.after_request(_add_header)

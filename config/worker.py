@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from config.server import PrivateAnswers
 from config.settings import read_settings
 
 # Parameters of glibc's mallopt (malloc.h) and the values they get.
@@ -18,7 +19,7 @@ _MALLOC_OPTIONS = {
 }
 
 
-class Worker(ThreadWorker):  # type: ignore[misc]
+class Worker(PrivateAnswers, ThreadWorker):  # type: ignore[misc]
     """Stops reading a request that has not arrived completely after `UPLOAD_SECONDS`.
 
     gunicorn's own worker waits for the next byte forever, and each such sender holds a thread. Only

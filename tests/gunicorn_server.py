@@ -32,8 +32,16 @@ def processes() -> dict[str, "subprocess.Popen[bytes]"]:
 
 
 @pytest.fixture(scope="session")
+def logs() -> dict[str, Path]:
+    """The log of each URL that `start_server` gave."""
+    return {}
+
+
+@pytest.fixture(scope="session")
 def start_server(
-    tmp_path_factory: pytest.TempPathFactory, processes: dict[str, "subprocess.Popen[bytes]"]
+    tmp_path_factory: pytest.TempPathFactory,
+    processes: dict[str, "subprocess.Popen[bytes]"],
+    logs: dict[str, Path],
 ) -> Iterator[Callable[..., str]]:
     """Start gunicorn with some environment on a free port, and return its URL once it is ready."""
     with contextlib.ExitStack() as running:
@@ -65,6 +73,7 @@ def start_server(
             running.callback(server.terminate)
             url = f"http://127.0.0.1:{port}"
             processes[url] = server
+            logs[url] = folder / "log"
             try:
                 # Any worker may answer: all of them have to be ready.
                 workers = int(variables.get("WEB_CONCURRENCY", 1))

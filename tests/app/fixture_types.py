@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 from flask.testing import FlaskClient
 from playwright.sync_api import Page
@@ -15,4 +16,5 @@ MakeBundle = Callable[..., Bundle]
 OpenPage = Callable[..., Page]
 StartServer = Callable[..., str]
 Processes = dict[str, "subprocess.Popen[bytes]"]
+Logs = dict[str, Path]
 WaitUntil = Callable[[Callable[[], bool]], None]

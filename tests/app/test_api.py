@@ -51,17 +51,25 @@ def test_every_answer_names_its_request(client: FlaskClient, path: str) -> None:
         assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["X-Request-ID"])
 
 
-def test_the_routers_name_for_a_request_is_kept_and_a_forged_one_is_not(
-    client: FlaskClient, post: Post, caplog: pytest.LogCaptureFixture
+ROUTERS = "8f2a9c2e-1d3b-4c5d-8e9f-0123456789ab"
+
+
+def test_the_routers_name_for_a_request_is_kept_and_a_visitors_is_not(
+    make_client: MakeClient, caplog: pytest.LogCaptureFixture
 ) -> None:
+    client = make_client(ready=False, trusted_proxies=1)
     caplog.set_level("INFO", "app")
-    answer = client.post("/predict", headers={**JSON, "X-Request-ID": "abc-12345"})
-    assert answer.headers["X-Request-ID"] == "abc-12345"
-    assert Problem.model_validate_json(answer.data).request_id == "abc-12345"
-    assert "request=abc-12345" in caplog.text
-    for forged in ("short", "x" * 65, "with space 123"):
+    answer = client.get("/nothing", headers={**JSON, "X-Request-ID": ROUTERS})
+    assert answer.headers["X-Request-ID"] == ROUTERS
+    assert Problem.model_validate_json(answer.data).request_id == ROUTERS
+    assert f"request={ROUTERS}" in caplog.text
+    for forged in ("my-name-is-jane", "with space 123", f"{ROUTERS}0", ROUTERS.upper()):
         answer = client.get("/", headers={"X-Request-ID": forged})
         assert answer.headers["X-Request-ID"] != forged
+
+
+def test_without_a_proxy_no_name_for_a_request_is_taken_over(client: FlaskClient) -> None:
+    assert client.get("/", headers={"X-Request-ID": ROUTERS}).headers["X-Request-ID"] != ROUTERS
 
 
 def test_other_sites_may_not_ask_unless_they_are_named(make_client: MakeClient) -> None:

@@ -3,6 +3,7 @@ import io
 import pytest
 from flask.testing import FlaskClient
 
+from config.faults import WithoutTexts
 from processing.bundle import Label
 from tests.app.fixture_types import MakeBundle, MakeClient
 
@@ -31,16 +32,22 @@ def test_a_fault_of_ours_shows_nothing_of_it(
     make_client: MakeClient, accept: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = make_client(ready=False)
+    caplog.handler.setFormatter(WithoutTexts())
 
     @client.application.get("/fault")
     def fail() -> str:
-        raise RuntimeError("inner secret")
+        secret = "inner secret"
+        raise RuntimeError(f"an {secret}")
 
     answer = client.get("/fault", headers={"Accept": accept})
     assert answer.status_code == 500
     assert "our side" in answer.text
     assert "secret" not in answer.text
-    assert "inner secret" in caplog.text
+    assert answer.headers["Content-Security-Policy"]
+    assert f"request={answer.headers['X-Request-ID']} at=fail" in caplog.text
+    assert ", in fail" in caplog.text
+    assert "RuntimeError" in caplog.text
+    assert "an inner" not in caplog.text
 
 
 @pytest.mark.parametrize("accept", ["*/*", "text/html", "application/json"])

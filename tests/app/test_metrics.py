@@ -136,13 +136,13 @@ def test_the_log_can_be_json() -> None:
     script = """
 from app import create_app
 from config.settings import Settings
-client = create_app(Settings(log_format="json")).test_client()
-client.post("/predict", headers={"Accept": "application/json", "X-Request-ID": "abc-12345"})
+client = create_app(Settings(log_format="json", trusted_proxies=1)).test_client()
+client.post("/predict", headers={"Accept": "application/json", "X-Request-ID": "0" * 32})
 """
     finished = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
     lines = [json.loads(line) for line in finished.stderr.splitlines() if line.startswith("{")]
     (problem,) = [line for line in lines if line.get("event") == "problem"]
-    assert problem["fields"]["request"] == "abc-12345"
+    assert problem["fields"]["request"] == "0" * 32
     assert problem["levelname"] == "INFO"

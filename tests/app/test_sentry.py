@@ -22,12 +22,18 @@ mark = os.environ.pop("MARK")
 def fail():
     photo = request.files["image"].read()
     note = request.form["note"]
-    raise RuntimeError("a fault of ours")
+    raise RuntimeError(f"a fault of ours: {mark}")
 
 app.test_client().post(
     f"/fault?query={mark}",
     data={"image": (io.BytesIO(mark.encode() * 100), f"{mark}.jpg"), "note": mark},
-    headers={"User-Agent": mark, "Cookie": f"a={mark}"},
+    headers={
+        "User-Agent": mark,
+        "Cookie": f"a={mark}",
+        "Host": f"{mark}.example",
+        "baggage": f"sentry-release={mark},sentry-trace_id={'1' * 32},sentry-sampled=true",
+        "sentry-trace": f"{'1' * 32}-{'2' * 16}-1",
+    },
     environ_base={"REMOTE_ADDR": "198.51.100.77"},
 )
 sentry_sdk.flush()
@@ -60,7 +66,9 @@ def test_a_fault_is_reported_and_nothing_of_the_visitor_with_it(
     dsn, received = sink
     run(FAULT, SENTRY_DSN=dsn, SENTRY_ENVIRONMENT="testing", MARK=MARK)
     report = b"\n".join(received)
-    assert b"a fault of ours" in report
+    assert b"RuntimeError" in report
+    assert b'"function":"fail"' in report
+    assert b"1" * 32 not in report
     assert b'"environment":"testing"' in report
     assert MARK.encode() not in report
     assert b"198.51.100.77" not in report
