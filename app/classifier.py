@@ -53,7 +53,6 @@ class Classifier:
         Raises:
             BundleError: the graph cannot be run, or its results differ from those at its export.
         """
-        self.bundle = bundle
         self.manifest: Manifest = bundle.manifest
         self._lock = threading.Lock()
 

@@ -46,6 +46,9 @@ _models = Gauge(
     ("version",),
     multiprocess_mode="livemax",
 )
+_loader_faults = Counter(
+    "melanoma_loader_faults_total", "Attempts to load or look for a model that failed."
+)
 _expected_scores = Gauge(
     "melanoma_expected_score_share",
     "Share of held-out lesions with a probability up to `le`, to compare melanoma_score with.",
@@ -78,6 +81,11 @@ def count_photo(outcome: str, probability: float | None) -> None:
 def count_places(change: int) -> None:
     """Add `change` to the number of places taken in the queue."""
     _places.inc(change)
+
+
+def count_loader_fault() -> None:
+    """Count an attempt to load or look for a model that failed."""
+    _loader_faults.inc()
 
 
 def report_model(manifest: Manifest, before: Manifest | None) -> None:

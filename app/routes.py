@@ -21,7 +21,7 @@ from app.limits import charge, refuse_wrong_key
 from app.logs import log_event
 from app.metrics import count_photo, stage
 from app.openapi import describe_api
-from app.page import photo_uri, render_card, render_page
+from app.page import photo_uri, render_page
 from app.service import ModelInService, ModelUnavailableError
 from app.uploads import Photo, read_photos, read_stability
 from processing.bundle import Manifest
@@ -133,11 +133,11 @@ def show_model() -> Response:
 
     :raise 503: no model is loaded.
     """
-    bundle = _service().classifier.bundle
+    classifier, card = _service().served
+    manifest = classifier.manifest
     if wants_json():
-        return Response(bundle.manifest.model_dump_json(), mimetype="application/json")
-    card = render_card(bundle.read_card())
-    return make_response(render_template("model.html", manifest=bundle.manifest, card=card))
+        return Response(manifest.model_dump_json(), mimetype="application/json")
+    return make_response(render_template("model.html", manifest=manifest, card=card))
 
 
 @blueprint.get("/openapi.json")
@@ -161,6 +161,8 @@ def tell_health() -> Response:
 @blueprint.get("/readyz")
 def tell_readiness() -> Response:
     """Report whether a model is loaded: 200, or 503 with the reason in one sentence."""
+    if not _service().follows:
+        return Response("The thread that loads models has ended.\n", 503, mimetype="text/plain")
     try:
         version = _service().classifier.manifest.version
     except ModelUnavailableError as error:

@@ -21,10 +21,16 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from processing.files import filling
+from processing.golden import MAX_BYTES as MAX_GOLDEN_BYTES
+from processing.golden import read_golden
 
 FORMAT_VERSION = 2  # format 1, which has no pixel path, can also be read
 MANIFEST, MODEL, GOLDEN, CARD = "manifest.json", "model.tflite", "golden.npz", "MODEL_CARD.md"
 FILES = (MODEL, GOLDEN, CARD)
+# Whoever may write to a store must not be able to fill the disk or the memory of those who read it.
+MAX_MANIFEST_BYTES = 1_000_000
+MAX_BYTES = {MODEL: 1_000_000_000, GOLDEN: MAX_GOLDEN_BYTES, CARD: 1_000_000}
+MAX_SIZE = 2048  # px, side of the graph's input
 SIGNATURE = "serve"  # the graph's only one
 ORIENTATIONS = 8  # four quarter turns, and the same of the mirror image
 # Which orientations a graph averages: the photo, its mirror image on its side, four of both, all.
@@ -40,6 +46,9 @@ PixelPath = Literal[1, 2, 3]
 # The kinds of photo that a graph may tell apart. Their order is their code in TFRecords: append.
 Modality = Literal["dermoscopic", "close-up"]
 Probability = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(max_length=200)]
+Text = Annotated[str, Field(max_length=2000)]
+Count = Annotated[int, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -62,7 +71,7 @@ class Estimate(_Part):
 class Input(_Part):
     """How a photo becomes the graph's input: the arguments of `processing.image.read_square`."""
 
-    size: Annotated[int, Field(ge=1)]
+    size: Annotated[int, Field(ge=1, le=MAX_SIZE)]
     crop_fraction: Annotated[float, Field(gt=0, le=1)]
     pixel_path: PixelPath = 2
 
@@ -70,19 +79,19 @@ class Input(_Part):
 class Label(_Part):
     """What `malignant` means for this model."""
 
-    name: str
-    covers: str
-    not_covered: str
+    name: Name
+    covers: Text
+    not_covered: Text
 
 
 class OperatingPoint(_Part):
     """A threshold on the calibrated probability, and how it performs on `measured_on`."""
 
-    name: str
+    name: Name
     threshold: Probability
     sensitivity: Estimate
     specificity: Estimate
-    measured_on: str
+    measured_on: Text
 
 
 class Calibration(_Part):
@@ -90,7 +99,7 @@ class Calibration(_Part):
 
     slope: float
     intercept: float
-    fitted_on: str
+    fitted_on: Text
 
 
 class Outliers(_Part):
@@ -98,37 +107,37 @@ class Outliers(_Part):
 
     threshold: Annotated[float, Field(gt=0)]
     refused: Estimate  # share of held-out lesions above the threshold
-    measured_on: str
+    measured_on: Text
 
 
 class Metric(_Part):
     """One figure on one data set."""
 
-    name: str
-    dataset: str
+    name: Name
+    dataset: Text
     estimate: Estimate
-    interval_method: str
-    images: int
-    positives: int
+    interval_method: Text
+    images: Count
+    positives: Count
 
 
 class FileEntry(_Part):
     """The expected hash and size of a file."""
 
     sha256: Sha256
-    size_bytes: Annotated[int, Field(ge=0)]
+    size_bytes: Count
 
 
 class Evidence(_Part):
     """What was chosen on held-out photos, and how it performs on them."""
 
-    operating_points: Annotated[tuple[OperatingPoint, ...], Field(min_length=1)]
-    operating_point: str  # name of the one that decides the label
+    operating_points: Annotated[tuple[OperatingPoint, ...], Field(min_length=1, max_length=50)]
+    operating_point: Name  # name of the one that decides the label
     calibration: Calibration
     outliers: Outliers | None = None  # None: the graph has no distance, no photo is rejected
     # Shares of held-out lesions in equal bins of the probability, to compare the scores in service
     # with.
-    scores: tuple[Probability, ...] = ()
+    scores: Annotated[tuple[Probability, ...], Field(max_length=100)] = ()
 
     @model_validator(mode="after")
     def _operating_point_is_listed(self) -> "Evidence":
@@ -160,12 +169,12 @@ class EvidenceByModality(Evidence):
 class Description(EvidenceByModality):
     """What the author of a model states about it; `Manifest` adds what is derived."""
 
-    backbone: str
+    backbone: Name
     input: Input
     label: Label
-    metrics: tuple[Metric, ...]
-    licence: str
-    attribution: tuple[str, ...]
+    metrics: Annotated[tuple[Metric, ...], Field(max_length=1000)]
+    licence: Text
+    attribution: Annotated[tuple[Text, ...], Field(max_length=1000)]
     training: dict[str, Any]
 
 
@@ -191,13 +200,28 @@ class Bundle:
         return self.path / MODEL
 
     def read_card(self) -> str:
-        """Read the model card, Markdown."""
-        return (self.path / CARD).read_text(encoding="utf-8")
+        """Read the model card, Markdown.
+
+        Raises:
+            BundleError: it cannot be read, or is not text.
+        """
+        try:
+            return (self.path / CARD).read_text(encoding="utf-8")
+        except (OSError, UnicodeError) as error:
+            raise BundleError(f"{self.path / CARD} is no text in UTF-8: {error}.") from error
 
     def read_golden(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Read the golden images (N, S, S, 3) and their probabilities (N,)."""
-        with np.load(self.path / GOLDEN) as golden:
-            return golden["images"], golden["probability"]
+        """Read the golden images (N, S, S, 3) and their probabilities (N,).
+
+        Raises:
+            BundleError: the file holds something else, or is too large.
+        """
+        try:
+            return read_golden(self.path / GOLDEN)
+        except (OSError, ValueError) as error:
+            raise BundleError(
+                f"{self.path / GOLDEN} has no golden images: {error}. Export the model again."
+            ) from error
 
     def check_golden(self, answer: Callable[[NDArray[np.uint8]], NDArray[np.floating]]) -> None:
         """Compare the graph's probabilities for its golden images with those at its export.
@@ -206,7 +230,8 @@ class Bundle:
             answer: loads and runs the graph: images (N, S, S, 3) -> probabilities (N,).
 
         Raises:
-            BundleError: the graph cannot be run, or they differ by more than `GOLDEN_TOLERANCE`.
+            BundleError: there are none, the graph cannot be run, or they differ by more than
+                `GOLDEN_TOLERANCE`.
         """
         images, expected = self.read_golden()
         try:
@@ -240,12 +265,14 @@ def parse_manifest(data: bytes, where: object) -> Manifest:
     """Parse and validate a manifest; `where` is named in the error.
 
     Raises:
-        BundleError: it is not JSON or has another format version, a field is missing or wrong, or
-            the version does not match the files.
+        BundleError: it is too large, is not JSON or has another format version, a field is missing
+            or wrong, or the version does not match the files.
     """
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise BundleError(f"{where} has more than {MAX_MANIFEST_BYTES} bytes.")
     try:
         fields = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{where} is not JSON: {error}. Publish the bundle again.") from error
     found = fields.get("format_version") if isinstance(fields, dict) else None
     if found not in range(1, FORMAT_VERSION + 1):
@@ -267,9 +294,32 @@ def parse_manifest(data: bytes, where: object) -> Manifest:
         raise BundleError(
             f"{where}: files must be {sorted(FILES)}. Found: {sorted(manifest.files)}"
         )
+    _refuse_large(manifest.files, where)
     if manifest.version != _version_of(manifest.files):
         raise BundleError(f"{where}: version does not match the files. Export the model again.")
     return manifest
+
+
+def _refuse_large(files: Mapping[str, FileEntry], where: object) -> None:
+    for name, entry in files.items():
+        if entry.size_bytes > MAX_BYTES[name]:
+            raise BundleError(
+                f"{where}: {name} has {entry.size_bytes} bytes; at most {MAX_BYTES[name]} are read."
+            )
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read the manifest in the file `path`.
+
+    Raises:
+        BundleError: it cannot be read, or as `parse_manifest`.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_MANIFEST_BYTES + 1)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}.") from error
+    return parse_manifest(data, path)
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -278,11 +328,7 @@ def read_bundle(path: Path) -> Bundle:
     Raises:
         BundleError: a file is missing or changed, or the manifest is wrong.
     """
-    try:
-        data = (path / MANIFEST).read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path / MANIFEST} cannot be read: {error.strerror}.") from error
-    manifest = parse_manifest(data, path / MANIFEST)
+    manifest = read_manifest(path / MANIFEST)
     for name, entry in manifest.files.items():
         verify_file(path / name, entry)
     return Bundle(path, manifest)
@@ -316,7 +362,7 @@ def write_bundle(path: Path, description: Description, files: Mapping[str, bytes
         files: the content of each of `FILES`.
 
     Raises:
-        BundleError: `path` exists, or a file is missing or not one of `FILES`.
+        BundleError: `path` exists, or a file is missing, too large, or not one of `FILES`.
     """
     refuse_existing(path)
     if set(files) != set(FILES):
@@ -326,6 +372,7 @@ def write_bundle(path: Path, description: Description, files: Mapping[str, bytes
         for name, content in files.items():
             (partial / name).write_bytes(content)
         entries = {name: _describe_file(partial / name) for name in files}
+        _refuse_large(entries, path)
         manifest = Manifest(
             **dict(description)
             | {
@@ -336,6 +383,7 @@ def write_bundle(path: Path, description: Description, files: Mapping[str, bytes
             }
         )
         text = manifest.model_dump_json(indent=2) + "\n"
+        parse_manifest(text.encode(), path / MANIFEST)
         (partial / MANIFEST).write_text(text, encoding="utf-8")
     return read_bundle(path)
 

@@ -19,10 +19,12 @@ from pydantic import BaseModel, ValidationError
 
 from processing.bundle import (
     MANIFEST,
+    MAX_MANIFEST_BYTES,
     Bundle,
     BundleError,
     Manifest,
     Sha256,
+    Text,
     parse_manifest,
     read_bundle,
     verify_file,
@@ -45,7 +47,7 @@ class Published(BaseModel, frozen=True):
 
     version: Sha256
     manifest_sha256: Sha256
-    note: str = ""  # the publisher's remark
+    note: Text = ""  # the publisher's remark
 
 
 class Pointer(Published, frozen=True):
@@ -80,7 +82,11 @@ class Store(ABC):
 
     @abstractmethod
     def _read(self, key: str) -> tuple[bytes, str] | None:
-        """Return the content and the tag of an object, or None if it does not exist."""
+        """Return the content and the tag of an object, or None if it does not exist.
+
+        Raises:
+            StoreError: it has more than `MAX_MANIFEST_BYTES`, or cannot be read.
+        """
 
     @abstractmethod
     def _write(self, key: str, content: bytes, tag: str | None) -> bool:
@@ -217,6 +223,23 @@ def bundle_key(version: str, *name: str) -> str:
     return "/".join(("bundles", version, *name))
 
 
+def verify_manifest(published: Published, folder: Path, where: str) -> Manifest:
+    """Compare the manifest in `folder` with what was published; `where` is named in errors.
+
+    Raises:
+        StoreError: it is missing or damaged.
+        BundleError: it has another format.
+    """
+    try:
+        with (folder / MANIFEST).open("rb") as file:
+            content = file.read(MAX_MANIFEST_BYTES + 1)
+    except OSError as error:
+        raise StoreError(f"{where}/{MANIFEST} cannot be read. {INCOMPLETE}") from error
+    if sha256_of(content) != published.manifest_sha256:
+        raise StoreError(f"{where}/{MANIFEST} is not the one that was published. {INCOMPLETE}")
+    return parse_manifest(content, f"{where}/{MANIFEST}")
+
+
 def verify_version(published: Published, folder: Path, where: str) -> Bundle:
     """Compare every byte in `folder` with what was published; `where` is named in errors.
 
@@ -224,13 +247,7 @@ def verify_version(published: Published, folder: Path, where: str) -> Bundle:
         StoreError: a file is missing or damaged.
         BundleError: the manifest has another format.
     """
-    try:
-        content = (folder / MANIFEST).read_bytes()
-    except OSError as error:
-        raise StoreError(f"{where}/{MANIFEST} cannot be read. {INCOMPLETE}") from error
-    if sha256_of(content) != published.manifest_sha256:
-        raise StoreError(f"{where}/{MANIFEST} is not the one that was published. {INCOMPLETE}")
-    manifest = parse_manifest(content, f"{where}/{MANIFEST}")
+    manifest = verify_manifest(published, folder, where)
     for name, entry in manifest.files.items():
         try:
             verify_file(folder / name, entry)

@@ -4,7 +4,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from processing.bundle import FILES, MANIFEST, Bundle
+from processing.bundle import FILES, MANIFEST, MAX_MANIFEST_BYTES, Bundle
 from processing.files import filling, replacing
 from processing.store.base import (
     Progress,
@@ -42,7 +42,10 @@ class FolderStore(Store):
 
     def _read(self, key: str) -> tuple[bytes, str] | None:
         with disk_faults_explained(), suppress(FileNotFoundError):
-            content = (self._root / key).read_bytes()
+            with (self._root / key).open("rb") as file:
+                content = file.read(MAX_MANIFEST_BYTES + 1)
+            if len(content) > MAX_MANIFEST_BYTES:
+                raise StoreError(f"{self._root / key} is larger than {MAX_MANIFEST_BYTES} bytes.")
             return content, sha256_of(content)
         return None
 

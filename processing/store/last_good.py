@@ -24,9 +24,9 @@ def remember(uri: str, bundle: Bundle, cache: Path) -> None:
         manifest_sha256=sha256_of((bundle.path / MANIFEST).read_bytes()),
     )
     with locked(cache):
-        with replacing(_note_of(uri, cache), locked=True) as partial:
+        with replacing(_note_of(uri, cache), locked=True, sync=True) as partial:
             partial.write_text(published.model_dump_json())
-        noted = {Published.model_validate_json(n.read_bytes()).version for n in cache.glob(_NOTES)}
+        noted = {version for note in cache.glob(_NOTES) if (version := _read_version(note))}
         for folder in cache.iterdir():
             if re.fullmatch("[0-9a-f]{64}", folder.name) and folder.name not in noted:
                 shutil.rmtree(folder)
@@ -45,6 +45,13 @@ def recall(uri: str, cache: Path) -> Bundle:
         raise StoreError(f"{cache} has no model of {uri}.") from error
     folder = cache / published.version
     return verify_version(published, folder, str(folder))
+
+
+def _read_version(note: Path) -> str | None:
+    try:
+        return Published.model_validate_json(note.read_bytes()).version
+    except ValidationError:  # cut short by a power failure, say; what it named is fetched again
+        return None
 
 
 def _note_of(uri: str, cache: Path) -> Path:

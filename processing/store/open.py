@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from processing.bundle import MANIFEST, Bundle, parse_manifest, read_bundle
+from processing.bundle import MANIFEST, Bundle, read_bundle, read_manifest
 from processing.store.base import Store, StoreError, disk_faults_explained
 from processing.store.folder import FolderStore
 
@@ -34,7 +34,7 @@ def find_version(uri: str) -> str:
     with disk_faults_explained():
         path = Path(uri) / MANIFEST
         if path.is_file():
-            return parse_manifest(path.read_bytes(), path).version
+            return read_manifest(path).version
     return open_store(uri).read_pointer().version
 
 

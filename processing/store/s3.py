@@ -12,7 +12,7 @@ from boto3.exceptions import Boto3Error
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from processing.bundle import FILES, MANIFEST, Bundle
+from processing.bundle import FILES, MANIFEST, MAX_MANIFEST_BYTES, Bundle
 from processing.files import filling
 from processing.store.base import (
     INCOMPLETE,
@@ -22,6 +22,7 @@ from processing.store.base import (
     StoreError,
     bundle_key,
     locked,
+    verify_manifest,
     verify_version,
 )
 
@@ -80,20 +81,31 @@ class S3Store(Store):
             with suppress(StoreError):
                 return verify_version(published, folder, where)
             with filling(folder, locked=True, sync=True) as partial:
-                for name in (MANIFEST, *FILES):
-                    self._download(bundle_key(published.version, name), partial / name)
-                manifest = verify_version(published, partial, where).manifest
+                key = bundle_key(published.version, MANIFEST)
+                self._download(key, partial / MANIFEST, MAX_MANIFEST_BYTES)
+                manifest = verify_manifest(published, partial, where)
+                for name, entry in manifest.files.items():
+                    key = bundle_key(published.version, name)
+                    self._download(key, partial / name, entry.size_bytes)
+                verify_version(published, partial, where)
         logger.info("Downloaded model %s from %s", published.version, self.uri)
         return Bundle(folder, manifest)
 
-    def _download(self, key: str, path: Path) -> None:
+    def _download(self, key: str, path: Path, max_bytes: int) -> None:
         with self._faults_explained(key):
+            found = self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
+            self._refuse_large(key, found, max_bytes)
             # Unlike get_object, this resumes when the body stalls or ends early.
             self._client.download_file(self._bucket, self._prefix + key, str(path))
+
+    def _refuse_large(self, key: str, found: Any, max_bytes: int) -> None:
+        if found["ContentLength"] > max_bytes:
+            raise StoreError(f"{self.uri}/{key} is larger than {max_bytes} bytes. {INCOMPLETE}")
 
     def _read(self, key: str) -> tuple[bytes, str] | None:
         with self._faults_explained(key), suppress(self._client.exceptions.NoSuchKey):
             found = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+            self._refuse_large(key, found, MAX_MANIFEST_BYTES)
             return found["Body"].read(), found["ETag"]
         return None
 

@@ -199,3 +199,17 @@ def test_the_cache_keeps_the_model_in_service_alone(
     wait_until(lambda: serves(client, second))
     kept = tmp_path / "cache"
     wait_until(lambda: [f.name for f in kept.glob("?" * 64)] == [second.manifest.version])
+
+
+@pytest.mark.fault("a note in the cache is empty", "the loader goes on, the note is mended")
+def test_an_empty_note_in_the_cache_harms_nothing(
+    follow: MakeClient, publish: MakeBundle, wait_until: WaitUntil, tmp_path: Path
+) -> None:
+    first = publish("first")
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / "last-good-0123456789abcdef.json").touch()
+    client = follow()
+    assert serves(client, first)
+    second = publish("second")
+    wait_until(lambda: serves(client, second))

@@ -1,4 +1,5 @@
 import io
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,16 @@ def test_a_bundle_in_a_folder_is_served(make_client: MakeClient, make_bundle: Ma
     client = make_client(model_uri=str(bundle.path))
     assert bundle.manifest.version in client.get("/readyz").text
     assert "Another card" in client.get("/model").text
+
+
+def test_a_bundle_of_format_1_is_served(make_client: MakeClient, make_bundle: MakeBundle) -> None:
+    bundle = make_bundle()
+    manifest = json.loads((bundle.path / "manifest.json").read_text())
+    del manifest["input"]["pixel_path"]
+    (bundle.path / "manifest.json").write_text(json.dumps(manifest | {"format_version": 1}))
+    client = make_client(model_uri=str(bundle.path))
+    answer = client.get("/model", headers=JSON).get_json()
+    assert answer["format_version"] == answer["input"]["pixel_path"] == 1
 
 
 @pytest.mark.fault(

@@ -234,3 +234,41 @@ def test_bundle_can_be_moved(drawn_bundle: Callable[..., Bundle], tmp_path: Path
     shutil.move(bundle.path, tmp_path / "elsewhere")
 
     assert read_bundle(tmp_path / "elsewhere").manifest == bundle.manifest
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda fields: fields["input"].update(size=2049), "input.size: "),
+        (lambda fields: fields["label"].update(name="x" * 201), "label.name: "),
+        (lambda fields: fields["label"].update(covers="x" * 2001), "label.covers: "),
+        (lambda fields: fields.update(attribution=["x"] * 1001), "attribution: "),
+        (lambda fields: fields.update(scores=[0.0] * 101), "scores: "),
+        (lambda fields: fields["files"][MODEL].update(size_bytes=1_000_000_001), "at most"),
+        (lambda fields: fields["files"][GOLDEN].update(size_bytes=50_000_001), "at most"),
+        (lambda fields: fields["files"][CARD].update(size_bytes=1_000_001), "at most"),
+        (lambda fields: fields.update(training={"x": "y" * 1_000_000}), "more than 1000000 bytes"),
+    ],
+)
+def test_what_is_larger_than_any_bundle_is_refused(
+    change: Change, fault: str, edit_manifest: EditManifest
+) -> None:
+    with pytest.raises(BundleError, match=fault):
+        read_bundle(edit_manifest(change))
+
+
+def test_a_manifest_of_nothing_but_brackets_is_refused() -> None:
+    with pytest.raises(BundleError, match="here is not JSON"):
+        parse_manifest(b"[" * 100_000, "here")
+
+
+def test_a_bundle_that_nobody_would_read_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="MODEL_CARD.md has 1000001 bytes"):
+        write_bundle(tmp_path / "bundle", DESCRIPTION, {**CONTENTS, CARD: b"x" * 1_000_001})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_card_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "bundle", DESCRIPTION, {**CONTENTS, CARD: b"\xff"})
+    with pytest.raises(BundleError, match="MODEL_CARD.md is no text"):
+        bundle.read_card()
