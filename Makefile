@@ -67,7 +67,7 @@ audit: $(DEV)/.installed  ## check the deployed packages for known vulnerabiliti
 	$(DEV)/bin/uv tool run pip-audit@2.10.1 --strict --require-hashes --disable-pip -r requirements.txt
 
 faults: $(DEV)/.installed  ## test faults of S3, disk, network and clients, and print a line for each; ten minutes
-	MUTATIONS=10000 STORM_SECONDS=60 $(DEV)/bin/python -m pytest -q -m fault
+	MUTATIONS=10000 FUZZED=20000 STORM_SECONDS=60 $(DEV)/bin/python -m pytest -q -m fault
 
 dyno: $(DEV)/.installed $(SERVING)/.installed  ## measure the app as the Procfile starts it, with 512 MB, as on Heroku
 	$(DEV)/bin/python -m benchmarks.dyno

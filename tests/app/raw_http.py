@@ -12,11 +12,13 @@ def exchange(url: str, data: bytes) -> bytes:
     """Send `data`, say that nothing follows, and return all that the server sends."""
     address = (urlsplit(url).hostname, urlsplit(url).port)
     received = b""
-    with socket.create_connection(address, timeout=30) as connection, suppress(ConnectionError):
-        connection.sendall(data)
-        connection.shutdown(socket.SHUT_WR)
-        while chunk := connection.recv(65536):
-            received += chunk
+    with socket.create_connection(address, timeout=30) as connection:
+        with suppress(OSError):  # the server has answered and closed before the end
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+        with suppress(ConnectionError):
+            while chunk := connection.recv(65536):
+                received += chunk
     return received
 
 
