@@ -25,7 +25,7 @@ SERVED := --precision int8 --views 2 \
   --note "The ISIC 2017 test set (test17) was looked at before, with models of other mixtures of sources." \
   --note "test20 is a part of ISIC 2020: 130 patients with all melanomas and few of the other lesions."
 
-.PHONY: run help dev beam test test-fast requirements lint audit faults dyno bench model translations \
+.PHONY: run help dev beam test test-fast requirements lint audit sbom faults dyno bench model translations \
   screenshots lighthouse browser clean
 
 run: $(SERVING)/.installed  ## start the app on http://127.0.0.1:8000 with the model in this repository
@@ -52,9 +52,12 @@ test: $(DEV)/.installed $(BEAM)/.installed browser  ## run all tests, with a rea
 test-fast: $(DEV)/.installed  ## run the quick tests, in about a minute
 	$(DEV)/bin/python -m pytest -n $(WORKERS) -m "not slow"
 
-requirements: $(DEV)/.installed  ## compile requirements.txt from requirements.in
-	$(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	  --no-annotate --custom-compile-command "make requirements" requirements.in -o requirements.txt
+COMPILE := $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-annotate --custom-compile-command "make requirements"
+requirements: $(DEV)/.installed  ## compile the requirements*.txt, with hashes, from requirements*.in
+	for name in requirements requirements-training requirements-dev; do \
+	  $(COMPILE) $$name.in -o $$name.txt || exit 1; done
+	$(COMPILE) --no-deps requirements-alone.in -o requirements-alone.txt
 
 lint: $(DEV)/.installed  ## check style, types and insecure calls
 	$(DEV)/bin/ruff check .
@@ -65,6 +68,11 @@ lint: $(DEV)/.installed  ## check style, types and insecure calls
 # Needs access to PyPI, which lists the known vulnerabilities of each version.
 audit: $(DEV)/.installed  ## check the deployed packages for known vulnerabilities
 	$(DEV)/bin/uv tool run pip-audit@2.10.1 --strict --require-hashes --disable-pip -r requirements.txt
+
+# Needs access to PyPI, for the tool itself. In CycloneDX's format, with the hash of each file.
+sbom: $(DEV)/.installed  ## list the deployed packages, as programs read it, in sbom.json
+	$(DEV)/bin/uv tool run --from cyclonedx-bom==7.5.0 cyclonedx-py requirements requirements.txt \
+	  --output-reproducible --of JSON -o sbom.json
 
 faults: $(DEV)/.installed  ## test faults of S3, disk, network and clients, and print a line for each; ten minutes
 	MUTATIONS=10000 FUZZED=20000 STORM_SECONDS=60 $(DEV)/bin/python -m pytest -q -m fault
@@ -140,12 +148,10 @@ browser:
 	echo "No browser could be installed: the tests of the page will be skipped."
 
 $(SERVING)/.installed: requirements.txt
-$(DEV)/.installed: requirements.in requirements-training.txt requirements-dev.txt
-$(BEAM)/.installed: requirements.in requirements-training.txt requirements-dev.txt
+$(DEV)/.installed: requirements-alone.txt requirements-dev.txt
+$(DEV)/.installed: ALONE := requirements-alone.txt
+$(BEAM)/.installed: requirements-dev.txt
 $(BEAM)/.installed: ON_TOP := requirements-beam.txt
-# The official scorer, to which tests compare our figures. It is installed without its dependencies,
-# because one of them would have to be compiled, and serves only to unpack archives.
-$(DEV)/.installed: ALONE := isic-challenge-scoring==5.6.0 rdp==0.8
 
 .venv/%/.installed:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and \
@@ -153,7 +159,7 @@ $(DEV)/.installed: ALONE := isic-challenge-scoring==5.6.0 rdp==0.8
 	$(PYTHON) -m venv $(@D)
 	for file in $(lastword $^) $(ON_TOP); do \
 	  $(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $$file || exit 1; done
-	$(if $(ALONE),$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(ALONE))
+	$(if $(ALONE),$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $(ALONE))
 	@touch $@
 
 clean:  ## remove the virtual environments
