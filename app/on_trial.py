@@ -4,9 +4,18 @@ import sys
 from pathlib import Path
 
 from app.classifier import Classifier
+from app.heatmap import draw_heatmap
 from app.page import render_card
 from config.process import limit_process
-from processing.bundle import MANIFEST, MODEL, BundleError, read_bundle, read_manifest
+from processing.bundle import (
+    MANIFEST,
+    MODEL,
+    VIEWS,
+    Bundle,
+    BundleError,
+    read_bundle,
+    read_manifest,
+)
 
 # With the embedded graph of 15 MB the address space takes 290 MB, most of it Python's.
 _MEMORY_BYTES, _MEMORY_BY_GRAPH = 512 << 20, 8
@@ -22,11 +31,21 @@ def main(path: Path) -> None:
         limit_process(memory_bytes, _CPU_SECONDS, _OUTPUT_BYTES)
         bundle = read_bundle(path)
         render_card(bundle.read_card())
-        Classifier(bundle, threads=1)
+        classifier = Classifier(bundle, threads=1)
+        _answer_in_full(bundle, classifier)
     except BundleError as error:
         sys.exit(str(error))
     except MemoryError:
         sys.exit(f"It needs more than {memory_bytes >> 20} MB.")
+
+
+def _answer_in_full(bundle: Bundle, classifier: Classifier) -> None:
+    images, _ = bundle.read_golden()
+    (prediction,) = classifier.classify(images[:1])
+    if len(prediction.by_view) not in VIEWS:
+        raise BundleError(f"Its graph averages {len(prediction.by_view)} orientations.")
+    classifier.measure_stability(images[0], prediction)
+    draw_heatmap(prediction.cam, bundle.manifest.input.size)
 
 
 if __name__ == "__main__":
