@@ -7,12 +7,13 @@ from flask import Flask
 from flask_cors import CORS
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from app import errors, headers, languages, limits, metrics, page, request_id, routes, uploads
+from app import errors, headers, languages, limits, metrics, page, request_id, routes
 from app.admission import Queue
+from app.fair_share import Uploads
+from app.forms import FormRequest
 from app.logs import start_logging
 from app.sentry import start_sentry
 from app.service import ModelInService
-from app.uploads import InMemoryRequest
 from config.settings import Settings, SettingsError, read_settings
 from processing.decoding.decoder import Decoder
 
@@ -37,9 +38,8 @@ def create_app(settings: Settings | None = None, decoder: Decoder | None = None)
     start_logging(settings)
     start_sentry(settings)
     app = Flask(__name__)
-    app.request_class = InMemoryRequest
+    app.request_class = FormRequest
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes
-    app.config["MAX_FORM_PARTS"] = uploads.MAX_PARTS
     app.jinja_env.filters.update(page.FILTERS)
     languages.register(app)
     metrics.register(app, settings)
@@ -61,6 +61,6 @@ def create_app(settings: Settings | None = None, decoder: Decoder | None = None)
     app.extensions["decoder"] = decoder or Decoder()
     app.extensions["decoder"].start()  # before the model is loaded, while there is little to copy
     # Room for two uploads of the largest size, or for many of the usual size.
-    app.extensions["upload_memory"] = uploads.UploadMemory(2 * settings.max_upload_bytes)
+    app.extensions["uploads"] = Uploads(2 * settings.max_upload_bytes)
     service.start()
     return app

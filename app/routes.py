@@ -2,6 +2,7 @@
 
 import logging
 import time
+from typing import cast
 
 from flask import (
     Blueprint,
@@ -17,12 +18,13 @@ from app.admission import BusyError, Queue
 from app.answer import Answer, answer_photo
 from app.api import Answers, Entry, ImageProblem, describe_answer, describe_model, wants_json
 from app.errors import describe_problem
+from app.forms import FormRequest, read_form
 from app.logs import log_event
 from app.metrics import count_photo, stage
 from app.openapi import describe_api
 from app.page import photo_uri, render_card, render_page
 from app.service import ModelInService, ModelUnavailableError
-from app.uploads import Photo, read_photos, read_stability
+from app.uploads import Photo, find_photos, find_stability
 from processing.bundle import Manifest
 from processing.decoding.decoder import Decoder
 from processing.refusals import ImageError
@@ -52,17 +54,18 @@ def predict() -> Response:
     cannot be read, the request fails. If one of several cannot be read, or the time does not
     suffice for it, its entry is the problem, and the others are classified.
 
-    :raise 400: no photo, too many photos, a damaged photo, or an invalid field.
+    :raise 400: no photo, too many photos, a damaged photo, or an invalid form.
     :raise 408: the upload did not arrive completely.
     :raise 413: too many bytes or pixels.
-    :raise 415: not a supported kind of image, or an animation.
+    :raise 415: not a form, not a supported kind of image, or an animation.
     :raise 503: the model is not loaded, or the server is busy; see Retry-After.
     """
     started = time.monotonic()
     classifier = _service().classifier
-    photos = read_photos(request)
+    form = read_form(cast(FormRequest, request))
+    photos = find_photos(form)
     as_json = wants_json()
-    stability = read_stability(request) or not as_json
+    stability = find_stability(form) or not as_json
     queue: Queue = current_app.extensions["queue"]
     decoder: Decoder = current_app.extensions["decoder"]
     results: list[_Result] = []
