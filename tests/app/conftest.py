@@ -79,7 +79,8 @@ def post(client: FlaskClient) -> Post:
 
     def send(*files: bytes, headers: Mapping[str, str] = JSON) -> TestResponse:
         body, given = encode_form(files)
-        return client.post("/predict", data=body, headers={**given, **headers})
+        content_type = given["Content-Type"]
+        return client.post("/predict", data=body, headers=headers, content_type=content_type)
 
     return send
 
