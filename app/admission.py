@@ -15,6 +15,10 @@ PLACES = 8
 # Counted from the last byte of the upload; Heroku's router gives up after 30.
 ANSWER_SECONDS = 20
 RETRY_AFTER_SECONDS = 2
+# Decoding or classifying a photo takes a second or two at most.
+STUCK_SECONDS = 10
+
+_turns: dict[object, float] = {}  # those in progress, and when they began
 
 
 class BusyError(Exception):
@@ -61,7 +65,15 @@ def turn(lock: threading.Lock, deadline: float) -> Iterator[None]:
     seconds = min(deadline - time.monotonic(), threading.TIMEOUT_MAX)
     if seconds <= 0 or not lock.acquire(timeout=seconds):
         raise BusyError
+    key = object()
+    _turns[key] = time.monotonic()
     try:
         yield
     finally:
+        del _turns[key]
         lock.release()
+
+
+def is_stuck() -> bool:
+    """Return whether a turn has lasted longer than `STUCK_SECONDS`, while others wait for it."""
+    return any(time.monotonic() - began > STUCK_SECONDS for began in [*_turns.values()])

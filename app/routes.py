@@ -14,7 +14,7 @@ from flask import (
     request,
 )
 
-from app.admission import BusyError, Queue
+from app.admission import STUCK_SECONDS, BusyError, Queue, is_stuck
 from app.answer import Answer, answer_photo
 from app.api import Answers, Entry, ImageProblem, describe_answer, describe_model, wants_json
 from app.errors import describe_problem
@@ -158,11 +158,17 @@ def tell_health() -> Response:
 
 @blueprint.get("/readyz")
 def tell_readiness() -> Response:
-    """Report whether a model is loaded: 200, or 503 with the reason in one sentence."""
+    """Report whether photos can be answered: 200, or 503 with the reason in one sentence."""
     try:
         version = _service().classifier.manifest.version
     except ModelUnavailableError as error:
-        response = Response(f"{error}\n", status=503, mimetype="text/plain")
-        response.headers["Retry-After"] = str(error.retry_after_seconds)
-        return response
+        return _tell_unready(str(error), error.retry_after_seconds)
+    if is_stuck():
+        return _tell_unready("stuck: a photo takes far too long", STUCK_SECONDS)
     return Response(f"ready: model {version}\n", mimetype="text/plain")
+
+
+def _tell_unready(reason: str, retry_after_seconds: int) -> Response:
+    response = Response(f"{reason}\n", status=503, mimetype="text/plain")
+    response.headers["Retry-After"] = str(retry_after_seconds)
+    return response
