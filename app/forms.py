@@ -84,14 +84,14 @@ class FormRequest(Request):
     def _read_chunk(self) -> bytes:
         try:
             return self.stream.read(_CHUNK_BYTES)
-        except ClientDisconnected:
+        except ClientDisconnected as error:
             if self._upload and self._upload.ended:
                 raise UploadsFullError from None
+            if isinstance(error.__context__, ValueError):  # see config.worker
+                raise FormError(
+                    gettext("The request's body is malformed. Send it again.")
+                ) from None
             raise
-        except OSError as error:
-            raise ClientDisconnected from error
-        except ValueError as error:  # see config.worker
-            raise FormError(gettext("The request's body is malformed. Send it again.")) from error
 
     def close(self) -> None:
         """Also give back what the upload took."""

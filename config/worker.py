@@ -8,7 +8,6 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -36,7 +35,8 @@ MAX_CONNECTIONS_OF_ONE = 48
 # After SIGTERM: until slow clients are ended, until a request has to have arrived, and until
 # everything ends. gunicorn kills the worker after 25 s.
 STOP_SLOW_SECONDS, STOP_ARRIVAL_SECONDS, STOP_SECONDS = 4, 12, 22
-_LINGER_SECONDS = 2
+_IDLE_STOP_SECONDS = 2
+_LINGER_SECONDS = 5
 _LOOK_SECONDS = 0.5
 
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
@@ -80,12 +80,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.nr_conns += 1
         sender = _name(conn)
         self._open[sender] += 1
-        closable = [*self._leaving, *self._waiting]
         if self._open[sender] > self._of_one:
-            self._close_first(each for each in closable if _name(each) == sender)
+            self._end_one([each for each in self._waiting if _name(each) == sender])
+        elif self.nr_conns > MAX_CONNECTIONS and self._leaving:
+            self._close(next(iter(self._leaving)))
         elif self.nr_conns > MAX_CONNECTIONS:
-            self._close_first(closable)
+            self._end_one([*self._waiting])
         self._wait_for_head(conn, self._head_seconds)
+        self._read_head(conn)
 
     def enqueue_req(self, conn: TConn) -> None:
         """Have a thread answer the request whose head has arrived."""
@@ -134,8 +136,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _cap_keepalive(self, deadline: float) -> None:
         """Stop: wait for no request beyond `deadline`."""
         self._stopped = time.monotonic()
-        for conn in self._waiting:
-            self._waiting[conn] = min(self._waiting[conn], deadline)
+        for conns in (self._waiting, self._leaving):
+            for conn in conns:
+                conns[conn] = min(conns[conn], deadline)
         for conn in self._busy:
             conn.sock.arrive_by(self._stopped + STOP_ARRIVAL_SECONDS)
 
@@ -155,12 +158,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _wait_for_head(self, conn: TConn, seconds: float) -> None:
         if self._stopped is not None:
-            seconds = min(seconds, _LINGER_SECONDS)
+            seconds = min(seconds, _IDLE_STOP_SECONDS)
         conn.sock.setblocking(False)
         self._waiting[conn] = time.monotonic() + seconds
         self.poller.register(conn.sock, EVENT_READ, partial(self._read_head, conn))
 
-    def _read_head(self, conn: TConn, _: object) -> None:
+    def _read_head(self, conn: TConn, _: object = None) -> None:
         if conn not in self._waiting:  # it was closed since the poller saw it
             return
         try:
@@ -202,12 +205,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         else:
             self._close(conn)
 
-    def _close_first(self, conns: Iterable[TConn]) -> None:
-        for conn in conns:
-            if conn in self._waiting:
-                self._stop_waiting(conn)
-            self._close(conn)
-            return
+    def _end_one(self, waiting: list[TConn]) -> None:
+        """End the oldest connection, of the idle ones if there are any."""
+        if idle := [conn for conn in waiting if conn.parser.req_count]:
+            self._stop_waiting(idle[0])
+            self._close(idle[0])
+        elif waiting:
+            self._stop_waiting(waiting[0])
+            self._refuse(waiting[0], BUSY)
 
     def _refuse(self, conn: TConn, answer: bytes) -> None:
         conn.sock.setblocking(False)
@@ -223,6 +228,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         except OSError:  # the client is gone
             self._close(conn)
             return
+        self._forget(conn)
         self._leaving[conn] = time.monotonic() + _LINGER_SECONDS
         self.poller.register(conn.sock, EVENT_READ, partial(self._read_rest, conn))
 
@@ -239,14 +245,19 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._close(conn)
 
     def _close(self, conn: TConn) -> None:
-        if self._leaving.pop(conn, None) is not None:
+        if self._leaving.pop(conn, None) is None:
+            self._forget(conn)
+        else:
             self.poller.unregister(conn.sock)
+        self.nr_conns -= 1
+        conn.close()
+
+    def _forget(self, conn: TConn) -> None:
+        """Give its sender room for another connection."""
         sender = _name(conn)
         self._open[sender] -= 1
         if not self._open[sender]:
             del self._open[sender]
-        self.nr_conns -= 1
-        conn.close()
 
 
 class _Body:

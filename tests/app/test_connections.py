@@ -1,19 +1,22 @@
 """Clients that hold connections: whatever they do, others and health checks are answered."""
 
 import socket
+import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from config.paced_socket import CHECK_SECONDS
 from config.worker import MAX_CONNECTIONS_OF_ONE
 from processing.bundle import Bundle
-from tests.app.fixture_types import StartServer
+from tests.app.fixture_types import Processes, StartServer
 from tests.forms import ask, encode_form
 
 HOLDERS = 200
@@ -133,3 +136,68 @@ def test_an_upload_that_stops_is_ended(behind_proxy: str, connect: Connect, phot
     assert statuses[-1] == 200
     assert time.monotonic() - started < CHECK_SECONDS
     assert {read_status(each) for each in stuck} <= {503, 408}
+
+
+CHUNKED = (
+    f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\nAccept: application/json\r\n"
+    "Connection: close\r\nTransfer-Encoding: chunked\r\n"
+).encode()
+MARK = b"visitors-own"
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+BODIES = {
+    "no chunks": (CHUNKED + b"\r\n" + MARK, 408),
+    "a wrong size": (CHUNKED + b"\r\n%bzz\r\nx\r\n" % MARK, 400),
+    "a chunk longer than its size": (CHUNKED + b"\r\n" + b"1\r\n%b\r\n0\r\n\r\n" % MARK, 400),
+    "a wrong trailer": (CHUNKED + b"\r\n" + chunk(FILE) + b"0\r\n" + MARK + b"\r\n\r\n", 400),
+    "chunks and a length": (CHUNKED + b"Content-Length: 9\r\n\r\n" + chunk(FILE), 400),
+    "no form in the chunks": (CHUNKED + b"\r\n" + chunk(MARK) + b"0\r\n\r\n", 400),
+    "more than is allowed": (
+        CHUNKED + b"\r\n" + chunk(FILE) + chunk(bytes(1_100_000)) + b"0\r\n\r\n",
+        413,
+    ),
+    "long headers": (b"GET / HTTP/1.1\r\nX-A: " + MARK * 2000, 431),
+}
+
+
+@pytest.mark.parametrize(("sent", "status"), BODIES.values(), ids=BODIES)
+def test_a_malformed_body_is_the_senders_fault(
+    behind_proxy: str, connect: Connect, sent: bytes, status: int
+) -> None:
+    connection = connect(behind_proxy)
+    connection.sendall(sent)
+    if status != 431:  # of which the rest is not waited for
+        connection.shutdown(socket.SHUT_WR)
+    assert read_status(connection) == status
+
+
+def test_a_photo_in_chunks_is_answered(behind_proxy: str, connect: Connect, photo: bytes) -> None:
+    connection = connect(behind_proxy)
+    whole = FILE + photo + b"\r\n--edge--\r\n"
+    pieces = (whole[i : i + 5000] for i in range(0, len(whole), 5000))
+    connection.sendall(CHUNKED + b"\r\n" + b"".join(map(chunk, pieces)) + b"0\r\n\r\n")
+    assert read_status(connection) == 200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+@pytest.mark.fault("a form of 19 MB that is not multipart", "415, and no memory for it")
+def test_what_is_no_form_takes_no_memory(
+    start_server: StartServer, served: Bundle, processes: Processes
+) -> None:
+    url = start_server(MODEL_URI=str(served.path))
+    (worker,) = psutil.Process(processes[url].pid).children()
+    before = measure_peak(worker)
+    kind = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+    body = b"a=%41&" * 3_200_000
+    assert ask(url, body, kind)[0] == 415
+    assert measure_peak(worker) - before < 20_000_000
+
+
+def measure_peak(process: psutil.Process) -> int:
+    """The most memory that it has had, in bytes."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
