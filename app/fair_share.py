@@ -10,7 +10,7 @@ from config.addresses import name_sender
 # Each has a thread, and others remain for everything else (gunicorn.conf.py). Several people behind
 # one address send at the same time, each of them a photo after the other.
 PLACES, PLACES_OF_ONE = 48, 24
-# An upload that has taken longer ends when others need its memory.
+# An upload that has taken longer ends when others need its place or its memory.
 SLOW_SECONDS = 10
 
 
@@ -26,7 +26,7 @@ class Upload:
         self.end = end
         self.started = time.monotonic()
         self.taken = 0  # bytes
-        self.ended = False  # because others need its memory
+        self.ended = False  # because others need its room
         self._uploads = uploads
 
     def take(self, size: int) -> None:
@@ -64,7 +64,10 @@ class Uploads:
         upload = Upload(self, name_sender(address), end)
         with self._lock:
             of_one = sum(each.sender == upload.sender for each in self._arriving)
-            if len(self._arriving) >= PLACES or of_one >= PLACES_OF_ONE:
+            if of_one >= PLACES_OF_ONE:
+                raise UploadsFullError
+            if len(self._arriving) >= PLACES:
+                self._end_slowest()
                 raise UploadsFullError
             self._arriving[upload] = None
         return upload

@@ -96,7 +96,7 @@ def main() -> None:
             rest = measure_peak(worker)
             for connection in hold(server, count, sent):
                 held.enter_context(connection)
-            time.sleep(1)
+            time.sleep(3)  # until buffers and threads are full
             health = ask_elsewhere(server, "GET", "/healthz")
             photo = ask_elsewhere(server, "POST", "/predict", *form)
             taken = measure_peak(worker) - rest

@@ -18,12 +18,18 @@ def test_one_sender_gets_half_of_the_places_and_of_the_memory() -> None:
     uploads.begin("192.0.2.2", int).take(50)
 
 
-def test_all_senders_together_get_the_places() -> None:
+def test_all_senders_together_get_the_places_and_keep_none_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     uploads = Uploads(100)
-    for number in range(PLACES):
-        uploads.begin(f"192.0.2.{number}", int)
-    with pytest.raises(UploadsFullError):
-        uploads.begin("198.51.100.1", int)
+    held = [uploads.begin(f"192.0.2.{number}", int) for number in range(PLACES)]
+    for slow_seconds, ended in ((fair_share.SLOW_SECONDS, []), (0, held[:1])):
+        monkeypatch.setattr(fair_share, "SLOW_SECONDS", slow_seconds)
+        with pytest.raises(UploadsFullError):
+            uploads.begin("198.51.100.1", int)
+        assert [upload for upload in held if upload.ended] == ended
+    held[0].close()
+    uploads.begin("198.51.100.1", int)
 
 
 def test_the_addresses_of_an_ipv6_network_are_one_sender() -> None:
