@@ -15,8 +15,8 @@ PLACES = 8
 # Counted from the last byte of the upload; Heroku's router gives up after 30.
 ANSWER_SECONDS = 20
 RETRY_AFTER_SECONDS = 2
-# Decoding or classifying a photo takes a second or two at most.
-STUCK_SECONDS = 10
+# Decoding or classifying a photo takes a second or two; what decodes is ended after ten.
+STUCK_SECONDS = 15
 
 _turns: dict[object, float] = {}  # those in progress, and when they began
 
@@ -74,6 +74,7 @@ def turn(lock: threading.Lock, deadline: float) -> Iterator[None]:
         lock.release()
 
 
-def is_stuck() -> bool:
-    """Return whether a turn has lasted longer than `STUCK_SECONDS`, while others wait for it."""
-    return any(time.monotonic() - began > STUCK_SECONDS for began in [*_turns.values()])
+def measure_longest_turn() -> float:
+    """Return for how many seconds the longest turn has lasted so far; 0 without one."""
+    now = time.monotonic()
+    return max((now - began for began in [*_turns.values()]), default=0.0)

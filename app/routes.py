@@ -14,7 +14,7 @@ from flask import (
     request,
 )
 
-from app.admission import STUCK_SECONDS, BusyError, Queue, is_stuck
+from app.admission import STUCK_SECONDS, BusyError, Queue, measure_longest_turn
 from app.answer import Answer, answer_photo
 from app.api import Answers, Entry, ImageProblem, describe_answer, describe_model, wants_json
 from app.errors import describe_problem
@@ -163,7 +163,8 @@ def tell_readiness() -> Response:
         version = _service().classifier.manifest.version
     except ModelUnavailableError as error:
         return _tell_unready(str(error), error.retry_after_seconds)
-    if is_stuck():
+    decoder: Decoder = current_app.extensions["decoder"]
+    if max(measure_longest_turn(), decoder.measure_longest_turn()) > STUCK_SECONDS:
         return _tell_unready("stuck: a photo takes far too long", STUCK_SECONDS)
     return Response(f"ready: model {version}\n", mimetype="text/plain")
 

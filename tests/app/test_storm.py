@@ -64,7 +64,7 @@ def test_a_storm_is_weathered(
     memory, health = [], []
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
-        members = (gunicorn, *gunicorn.children())
+        members = (gunicorn, *gunicorn.children(recursive=True))
         memory.append(sum(member.memory_full_info().pss for member in members) / 1e6)
         health.append(ask_health(url))
         time.sleep(0.2)
