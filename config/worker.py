@@ -35,8 +35,8 @@ MAX_CONNECTIONS_OF_ONE = 48
 # After SIGTERM: until slow clients are ended, until a request has to have arrived, and until
 # everything ends. gunicorn kills the worker after 25 s.
 STOP_SLOW_SECONDS, STOP_ARRIVAL_SECONDS, STOP_SECONDS = 4, 12, 22
-_IDLE_STOP_SECONDS = 2
-_LINGER_SECONDS = 5
+_STOP_IDLE_SECONDS = 2  # after SIGTERM, for a request that is on its way
+_LINGER_SECONDS = 5  # for a client to read why it was refused, while it is still sending
 _LOOK_SECONDS = 0.5
 
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
@@ -158,7 +158,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _wait_for_head(self, conn: TConn, seconds: float) -> None:
         if self._stopped is not None:
-            seconds = min(seconds, _IDLE_STOP_SECONDS)
+            seconds = min(seconds, _STOP_IDLE_SECONDS)
         conn.sock.setblocking(False)
         self._waiting[conn] = time.monotonic() + seconds
         self.poller.register(conn.sock, EVENT_READ, partial(self._read_head, conn))
@@ -229,7 +229,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._close(conn)
             return
         self._forget(conn)
-        self._leaving[conn] = time.monotonic() + _LINGER_SECONDS
+        seconds = _LINGER_SECONDS if self._stopped is None else _STOP_IDLE_SECONDS
+        self._leaving[conn] = time.monotonic() + seconds
         self.poller.register(conn.sock, EVENT_READ, partial(self._read_rest, conn))
 
     def _read_rest(self, conn: TConn, _: object) -> None:
