@@ -40,9 +40,12 @@ _LINGER_SECONDS = 5  # for a client to read why it was refused, while it is stil
 _LOOK_SECONDS = 0.5
 
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
-# Without a body: its arrival could be waited for.
-_PROBE = re.compile(rb"(GET|HEAD) /(healthz|readyz)[? ](?!.*^(content-length|transfer-encoding))",
-                    re.DOTALL | re.MULTILINE | re.IGNORECASE)  # fmt: skip
+# A health check alone: without a body, whose arrival could be waited for, or further requests.
+_PROBE = re.compile(
+    rb"(GET|HEAD) /(healthz|readyz)[? ](?!.*\n(content-length|transfer-encoding))"
+    rb"((?!\r\n\r\n).)*\r\n\r\n",
+    re.DOTALL | re.IGNORECASE,
+)
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
@@ -91,7 +94,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def enqueue_req(self, conn: TConn) -> None:
         """Have a thread answer the request whose head has arrived."""
-        probe = bool(_PROBE.match(conn.parser.unreader.buf.getvalue()))
+        probe = bool(_PROBE.fullmatch(conn.parser.unreader.buf.getvalue()))
         too_many = len(self._busy) >= MAX_REQUESTS or self._open[_name(conn)] > self._of_one
         if too_many and not probe:
             self._refuse(conn, BUSY)
