@@ -29,6 +29,10 @@ graceful_timeout = 25
 if Path("/dev/shm").is_dir():  # nosec B108
     worker_tmp_dir = "/dev/shm"  # nosec B108
 control_socket_disable = True
+# The worker makes room itself (config/worker.py).
+worker_connections = 10_000
+# The worker can't watch a file that the kernel sends.
+sendfile = False
 _FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 

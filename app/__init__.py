@@ -8,7 +8,6 @@ from flask_cors import CORS
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app import (
-    body,
     errors,
     headers,
     host,
@@ -18,13 +17,13 @@ from app import (
     page,
     request_id,
     routes,
-    uploads,
 )
 from app.admission import Queue
+from app.fair_share import Uploads
+from app.forms import FormRequest
 from app.logs import PrivateFlask, start_logging
 from app.sentry import start_sentry
 from app.service import ModelInService
-from app.uploads import InMemoryRequest
 from config.settings import Settings, SettingsError, read_settings
 from processing.decoding.decoder import Decoder
 
@@ -49,15 +48,13 @@ def create_app(settings: Settings | None = None, decoder: Decoder | None = None)
     start_logging(settings)
     start_sentry(settings)
     app = PrivateFlask(__name__)
-    app.request_class = InMemoryRequest
+    app.request_class = FormRequest
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes
-    app.config["MAX_FORM_PARTS"] = uploads.MAX_PARTS
     app.jinja_env.filters.update(page.FILTERS)
     languages.register(app)
     metrics.register(app, settings)
     request_id.register(app, settings)
     host.register(app)
-    body.register(app)
     app.register_blueprint(routes.blueprint)
     errors.register(app)
     headers.register(app)
@@ -75,6 +72,6 @@ def create_app(settings: Settings | None = None, decoder: Decoder | None = None)
     app.extensions["decoder"] = decoder or Decoder()
     app.extensions["decoder"].start()  # before the model is loaded, while there is little to copy
     # Room for two uploads of the largest size, or for many of the usual size.
-    app.extensions["upload_memory"] = uploads.UploadMemory(2 * settings.max_upload_bytes)
+    app.extensions["uploads"] = Uploads(2 * settings.max_upload_bytes)
     service.start()
     return app

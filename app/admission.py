@@ -15,6 +15,10 @@ PLACES = 8
 # Counted from the last byte of the upload; Heroku's router gives up after 30.
 ANSWER_SECONDS = 20
 RETRY_AFTER_SECONDS = 2
+# Decoding or classifying a photo takes a second or two; what decodes is ended after ten.
+STUCK_SECONDS = 15
+
+_turns: dict[object, float] = {}  # those in progress, and when they began
 
 
 class BusyError(Exception):
@@ -61,7 +65,16 @@ def turn(lock: threading.Lock, deadline: float) -> Iterator[None]:
     seconds = min(deadline - time.monotonic(), threading.TIMEOUT_MAX)
     if seconds <= 0 or not lock.acquire(timeout=seconds):
         raise BusyError
+    key = object()
+    _turns[key] = time.monotonic()
     try:
         yield
     finally:
+        del _turns[key]
         lock.release()
+
+
+def measure_longest_turn() -> float:
+    """Return for how many seconds the longest turn has lasted so far; 0 without one."""
+    now = time.monotonic()
+    return max((now - began for began in [*_turns.values()]), default=0.0)

@@ -2,7 +2,7 @@
 
 import logging
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from flask import Flask, Response, current_app, g, make_response, request
 from flask_babel import gettext, lazy_gettext
@@ -12,18 +12,13 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntity
 
 from app.admission import BusyError
 from app.api import Problem, wants_json
+from app.forms import MAX_PARTS, FormError, FormRequest, UnsupportedFormError
 from app.languages import translate
 from app.limits import WrongKeyError, seconds_to_wait
 from app.logs import log_event
 from app.page import render_page
 from app.service import ModelUnavailableError
-from app.uploads import (
-    NoImageError,
-    TooManyImagesError,
-    UploadsFullError,
-    WrongFieldError,
-    discard_upload,
-)
+from app.uploads import NoImageError, TooManyImagesError, WrongFieldError, discard_upload
 from processing.refusals import ImageError, TooLargeImageError, UnsupportedImageError
 
 logger = logging.getLogger(__name__)
@@ -41,6 +36,8 @@ class Kind(NamedTuple):
 _ = lazy_gettext
 # The first class that matches decides. Other errors are plain HTTP statuses: "about:blank".
 KINDS = (
+    Kind(UnsupportedFormError, 415, "/problems/form-unsupported", _("Not a form we can read")),
+    Kind(FormError, 400, "/problems/form-malformed", _("The form is malformed")),
     Kind(NoImageError, 400, "/problems/image-missing", _("No photo was sent")),
     Kind(TooManyImagesError, 400, "/problems/too-many-images", _("Too many photos at once")),
     Kind(WrongFieldError, 400, "/problems/wrong-field", _("A form field is invalid")),
@@ -83,7 +80,7 @@ def _detail(error: Exception) -> str:
             "At most %(megabytes)d MB and %(parts)d fields can be sent at once. Send fewer photos, "
             "or smaller copies.",
             megabytes=current_app.config["MAX_CONTENT_LENGTH"] // 1_000_000,
-            parts=current_app.config["MAX_FORM_PARTS"],
+            parts=MAX_PARTS,
         )
     if isinstance(error, RateLimitExceeded):
         return gettext(
@@ -104,10 +101,8 @@ def _detail(error: Exception) -> str:
 def answer_error(error: Exception) -> Response:
     """Build the response to a request that failed with `error`."""
     problem = describe_problem(error)
-    too_large = (request.content_length or 0) > current_app.config["MAX_CONTENT_LENGTH"]
-    unread = isinstance(error, RateLimitExceeded) and "further_photos" not in g
-    if too_large or unread or isinstance(error, WrongKeyError | UploadsFullError):
-        discard_upload(request)  # its body was not read to its end
+    if not isinstance(error, ClientDisconnected):
+        discard_upload(cast(FormRequest, request))
     if wants_json():
         response = make_response(problem.model_dump_json())
         response.mimetype = "application/problem+json"

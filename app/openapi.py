@@ -149,7 +149,7 @@ _READING = {
     },
     "/readyz": {
         "operationId": "tellReadiness",
-        "summary": "Whether a model is loaded",
+        "summary": "Whether photos can be answered",
         "responses": {
             "200": _answer("It is.", **{_TEXT: None}),
             "503": _answer("Not yet; the text gives the reason.", "Retry-After", **{_TEXT: None}),

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from typing import cast
 
 from flask import (
     Blueprint,
@@ -13,17 +14,18 @@ from flask import (
     request,
 )
 
-from app.admission import BusyError, Queue
+from app.admission import STUCK_SECONDS, BusyError, Queue, measure_longest_turn
 from app.answer import Answer, answer_photo
 from app.api import Answers, Entry, ImageProblem, describe_answer, describe_model, wants_json
 from app.errors import describe_problem
+from app.forms import FormRequest, read_form
 from app.limits import charge, refuse_wrong_key
 from app.logs import log_event
 from app.metrics import count_photo, stage
 from app.openapi import describe_api
 from app.page import photo_uri, render_page
 from app.service import ModelInService, ModelUnavailableError
-from app.uploads import Photo, read_photos, read_stability
+from app.uploads import Photo, find_photos, find_stability
 from processing.bundle import Manifest
 from processing.decoding.decoder import Decoder
 from processing.refusals import ImageError
@@ -53,21 +55,22 @@ def predict() -> Response:
     cannot be read, the request fails. If one of several cannot be read, or the time does not
     suffice for it, its entry is the problem, and the others are classified.
 
-    :raise 400: no photo, too many photos, a damaged photo, or an invalid field.
+    :raise 400: no photo, too many photos, a damaged photo, or an invalid form.
     :raise 401: an API key that is not known.
     :raise 408: the upload did not arrive completely.
     :raise 413: too many bytes or pixels.
-    :raise 415: not a supported kind of image, or an animation.
+    :raise 415: not a form, not a supported kind of image, or an animation.
     :raise 429: more photos than this sender may send; see Retry-After.
     :raise 503: the model is not loaded, or the server is busy; see Retry-After.
     """
     started = time.monotonic()
     refuse_wrong_key()
     classifier = _service().classifier
-    photos = read_photos(request)
+    form = read_form(cast(FormRequest, request))
+    photos = find_photos(form)
     charge(len(photos))
     as_json = wants_json()
-    stability = read_stability(request) or not as_json
+    stability = find_stability(form) or not as_json
     queue: Queue = current_app.extensions["queue"]
     decoder: Decoder = current_app.extensions["decoder"]
     results: list[_Result] = []
@@ -160,13 +163,20 @@ def tell_health() -> Response:
 
 @blueprint.get("/readyz")
 def tell_readiness() -> Response:
-    """Report whether a model is loaded: 200, or 503 with the reason in one sentence."""
+    """Report whether photos can be answered: 200, or 503 with the reason in one sentence."""
     if not _service().follows:
         return Response("The thread that loads models has ended.\n", 503, mimetype="text/plain")
     try:
         version = _service().classifier.manifest.version
     except ModelUnavailableError as error:
-        response = Response(f"{error}\n", status=503, mimetype="text/plain")
-        response.headers["Retry-After"] = str(error.retry_after_seconds)
-        return response
+        return _tell_unready(str(error), error.retry_after_seconds)
+    decoder: Decoder = current_app.extensions["decoder"]
+    if max(measure_longest_turn(), decoder.measure_longest_turn()) > STUCK_SECONDS:
+        return _tell_unready("stuck: a photo takes far too long", STUCK_SECONDS)
     return Response(f"ready: model {version}\n", mimetype="text/plain")
+
+
+def _tell_unready(reason: str, retry_after_seconds: int) -> Response:
+    response = Response(f"{reason}\n", status=503, mimetype="text/plain")
+    response.headers["Retry-After"] = str(retry_after_seconds)
+    return response

@@ -67,13 +67,3 @@ class PrivateAnswers:
         lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers.items())]
         with suppress(OSError):  # the sender is gone
             util.write_nonblock(client, "\r\n".join([*lines, "", body]).encode())
-
-    def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
-        """Close the connection if the rest of a body that was answered already is wrong.
-
-        gunicorn would send a second answer.
-        """
-        try:
-            return bool(super()._keepalive_after(conn, keepalive))  # type: ignore[misc]
-        except ParseException:
-            return False

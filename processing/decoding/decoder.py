@@ -89,6 +89,7 @@ class Decoder:
         self._all: list[_Child] = []
         self._idle: list[_Child] = []
         self._waiting: deque[SimpleQueue[_Child]] = deque()
+        self._turns: dict[_Child, float] = {}  # those in progress, and when they began
 
     def start(self) -> None:
         """Start a process now, so that the first photo finds it ready."""
@@ -156,10 +157,17 @@ class Decoder:
     @contextmanager
     def _turn(self, deadline: float) -> Iterator["_Child"]:
         child = self._take(deadline)
+        self._turns[child] = time.monotonic()
         try:
             yield child
         finally:
+            del self._turns[child]
             self._give_back(child)
+
+    def measure_longest_turn(self) -> float:
+        """Return for how many seconds the photo in work for longest has been so; 0 without one."""
+        now = time.monotonic()
+        return max((now - began for began in [*self._turns.values()]), default=0.0)
 
     def _take(self, deadline: float) -> "_Child":
         """Take a process that is free, or else wait in the queue."""

@@ -23,7 +23,7 @@ from tests.app.browser import browser as browser
 from tests.app.browser import open_page as open_page
 from tests.app.fixture_types import MakeBundle, MakeClient, Post, StartServer, WaitUntil
 from tests.bundles import repack
-from tests.forms import JSON
+from tests.forms import JSON, encode_form
 from tests.gunicorn_server import wait
 
 ROOT = Path(__file__).parents[2]
@@ -78,8 +78,9 @@ def post(client: FlaskClient) -> Post:
     """Send files to /predict, by default asking for JSON."""
 
     def send(*files: bytes, headers: Mapping[str, str] = JSON) -> TestResponse:
-        parts = [(io.BytesIO(content), f"photo{i}.jpg") for i, content in enumerate(files)]
-        return client.post("/predict", data={"image": parts}, headers=headers)
+        body, given = encode_form(files)
+        content_type = given["Content-Type"]
+        return client.post("/predict", data=body, headers=headers, content_type=content_type)
 
     return send
 

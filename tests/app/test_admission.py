@@ -1,3 +1,4 @@
+import math
 import threading
 import time
 from contextlib import ExitStack
@@ -7,9 +8,10 @@ import pytest
 from flask.testing import FlaskClient
 from numpy.typing import NDArray
 
-from app import admission
+from app import admission, routes
 from app.admission import BusyError, Queue, turn
 from app.classifier import Prediction
+from processing.decoding.decoder import Decoder
 from tests.app.fixture_types import Post
 
 
@@ -50,6 +52,24 @@ def test_who_waits_for_a_turn_waits_until_the_deadline() -> None:
     with pytest.raises(BusyError), turn(lock, time.monotonic() - 1):
         pass
     assert not lock.locked()
+
+
+def test_a_turn_that_lasts_too_long_is_told_to_the_router(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "STUCK_SECONDS", 0.05)
+    with turn(threading.Lock(), math.inf):
+        assert client.get("/readyz").status_code == 200
+        time.sleep(0.1)
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.text.split(":")[0]) == (503, "stuck")
+        assert client.get("/healthz").status_code == 200
+    assert client.get("/readyz").status_code == 200
+    decoder: Decoder = client.application.extensions["decoder"]
+    with decoder._turn(math.inf):
+        time.sleep(0.1)
+        assert client.get("/readyz").status_code == 503
+    assert client.get("/readyz").status_code == 200
 
 
 def test_what_the_time_did_not_suffice_for_is_told(

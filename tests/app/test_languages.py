@@ -10,8 +10,7 @@ from babel.messages.pofile import read_po
 from flask.testing import FlaskClient
 
 from app.languages import FOLDER, LANGUAGES
-
-JSON = {"Accept": "application/json"}
+from tests.forms import encode_form
 
 
 def test_the_page_speaks_the_browsers_language(client: FlaskClient) -> None:
@@ -43,8 +42,8 @@ def test_the_answer_is_in_german_with_german_numbers(client: FlaskClient, photo:
     [(b"", "Die Datei ist leer"), (b"GIF89a", "ein GIF"), (b"x", "kein Foto")],
 )
 def test_faults_are_told_in_german(client: FlaskClient, content: bytes, says: str) -> None:
-    data = {"image": (io.BytesIO(content), "a.jpg")}
-    answer = client.post("/predict?lang=de", data=data, headers=JSON)
+    body, headers = encode_form([content])
+    answer = client.post("/predict?lang=de", data=body, headers=headers)
     assert says in answer.get_json()["detail"]
 
 

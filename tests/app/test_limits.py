@@ -19,32 +19,32 @@ def ask(client: FlaskClient, address: str = "198.51.100.1", **headers: str) -> i
 
 def test_an_address_that_asks_too_often_is_told_when_to_come_back(make_client: MakeClient) -> None:
     client = make_client(rate_limit="3 per minute")
-    assert [ask(client) for _ in range(4)] == [400, 400, 400, 429]
+    assert [ask(client) for _ in range(4)] == [415, 415, 415, 429]
     answer = client.post("/predict", headers=JSON, environ_base={"REMOTE_ADDR": "198.51.100.1"})
     assert answer.get_json()["type"] == "/problems/too-many-requests"
     assert 0 < int(answer.headers["Retry-After"]) <= 61
-    assert ask(client, "198.51.100.2") == 400
+    assert ask(client, "198.51.100.2") == 415
     assert client.get("/").status_code == client.get("/readyz").status_code == 200
 
 
 def test_behind_a_proxy_the_visitors_address_counts(make_client: MakeClient) -> None:
     client = make_client(rate_limit="1 per minute", trusted_proxies=1)
-    assert ask(client, **{"X-Forwarded-For": "203.0.113.1"}) == 400
-    assert ask(client, **{"X-Forwarded-For": "203.0.113.2"}) == 400
+    assert ask(client, **{"X-Forwarded-For": "203.0.113.1"}) == 415
+    assert ask(client, **{"X-Forwarded-For": "203.0.113.2"}) == 415
     # What a visitor claims stands before what the proxy saw.
     assert ask(client, **{"X-Forwarded-For": "203.0.113.9, 203.0.113.1"}) == 429
 
 
 def test_without_a_proxy_nobody_can_claim_another_address(make_client: MakeClient) -> None:
     client = make_client(rate_limit="1 per minute")
-    assert ask(client, **{"X-Forwarded-For": "203.0.113.1"}) == 400
+    assert ask(client, **{"X-Forwarded-For": "203.0.113.1"}) == 415
     assert ask(client, **{"X-Forwarded-For": "203.0.113.2"}) == 429
 
 
 @pytest.mark.parametrize("limit", ["unlimited", "1000 per hour; 50 per minute"])
 def test_other_limits_can_be_set(make_client: MakeClient, limit: str) -> None:
     client = make_client(rate_limit=limit)
-    assert {ask(client) for _ in range(20)} == {400}
+    assert {ask(client) for _ in range(20)} == {415}
 
 
 def send(client: FlaskClient, photo: bytes, count: int, **headers: str) -> int:
@@ -67,10 +67,10 @@ def test_an_api_key_has_a_limit_of_its_own(make_client: MakeClient) -> None:
         rate_limit="2 per minute", api_key_rate_limit="3 per minute", api_keys=f"{KEY},{KEY}-other"
     )
     key = {"Authorization": f"Bearer {KEY}"}
-    assert [ask(client, **key) for _ in range(4)] == [400, 400, 400, 429]
+    assert [ask(client, **key) for _ in range(4)] == [415, 415, 415, 429]
     assert ask(client, "198.51.100.9", **key) == 429  # wherever it comes from
-    assert ask(client, Authorization=f"Bearer {KEY}-other") == 400
-    assert [ask(client) for _ in range(3)] == [400, 400, 429]
+    assert ask(client, Authorization=f"Bearer {KEY}-other") == 415
+    assert [ask(client) for _ in range(3)] == [415, 415, 429]
 
 
 @pytest.mark.parametrize("sent", ["", "wrong", KEY + "x", KEY[:-1], "é"])
@@ -86,8 +86,8 @@ def test_a_wrong_api_key_is_refused_and_counts_for_its_address(
 
 
 def test_without_api_keys_other_authorizations_mean_nothing(make_client: MakeClient) -> None:
-    assert ask(make_client(), Authorization="Bearer of-a-proxy-in-front") == 400
-    assert ask(make_client(api_keys=KEY), Authorization="Basic b2Y6YS1wcm94eQ==") == 400
+    assert ask(make_client(), Authorization="Bearer of-a-proxy-in-front") == 415
+    assert ask(make_client(api_keys=KEY), Authorization="Basic b2Y6YS1wcm94eQ==") == 415
 
 
 @pytest.fixture
@@ -101,10 +101,10 @@ def silent() -> Iterator[str]:
 def test_a_silent_redis_is_done_without(make_client: MakeClient, silent: str) -> None:
     client = make_client(rate_limit="3 per minute", redis_url=silent)
     started = time.monotonic()
-    assert [ask(client) for _ in range(4)] == [400, 400, 400, 429]
+    assert [ask(client) for _ in range(4)] == [415, 415, 415, 429]
     assert time.monotonic() - started < 10  # without a time-out it would be for ever
 
 
 def test_a_redis_that_is_away_is_done_without(make_client: MakeClient) -> None:
     client = make_client(rate_limit="3 per minute", redis_url="redis://127.0.0.1:9/0")
-    assert [ask(client) for _ in range(4)] == [400, 400, 400, 429]
+    assert [ask(client) for _ in range(4)] == [415, 415, 415, 429]

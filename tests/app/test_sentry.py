@@ -14,14 +14,15 @@ FAULT = """
 import io, os, sentry_sdk
 from flask import request
 from app import create_app
+from app.forms import read_form
 
 app = create_app()
 mark = os.environ.pop("MARK")
 
 @app.post("/fault")
 def fail():
-    photo = request.files["image"].read()
-    note = request.form["note"]
+    form = read_form(request)
+    photo, note = form.files[0].content, form.fields["note"]
     raise RuntimeError(f"a fault of ours: {mark}")
 
 app.test_client().post(

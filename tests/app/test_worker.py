@@ -4,6 +4,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import pytest
@@ -40,10 +41,11 @@ def test_forty_senders_that_never_finish_keep_nobody_out_and_are_ended(
 
     def trickle() -> None:
         for i in range(1000):
-            for connection in slow[:20]:  # half of them come never so far as to the body
-                connection.sendall(head[i : i + 1].encode())
-            for connection in slow[20:]:
-                connection.sendall(body[i : i + 1])
+            for number, connection in enumerate(slow):
+                # Half of them never come so far as to the body.
+                sent = head[i : i + 1].encode() if number < 20 else body[i : i + 1]
+                with suppress(OSError):  # it was ended
+                    connection.sendall(sent)
             if over.wait(0.5):
                 return
 
@@ -60,8 +62,7 @@ def test_forty_senders_that_never_finish_keep_nobody_out_and_are_ended(
     sender.join()
     for connection in slow:
         connection.close()
-    assert answers[:20] == [b""] * 20
-    assert all(answer.startswith(b"HTTP/1.1 408") for answer in answers[20:]), answers[20]
+    assert all(answer.startswith(b"HTTP/1.1 408") for answer in answers), answers
     assert ask(url, body, headers)[0] == 200
 
 
