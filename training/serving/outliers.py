@@ -11,7 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
 
-REFUSED = 0.02  # share of held-out lesions that the threshold rejects at most
+# Share of held-out lesions that the threshold rejects at most, of each source and class. To take
+# another photo costs less than to get a score for a photo of something else.
+REFUSED = 0.03
 _IMAGES = 4000  # at most, to fit the distance on
 _LARGE = 100  # images of a source and class that the threshold is chosen for, too
 _PER_COLLECTION = 1000  # that a collection may always give, however small another one is
