@@ -12,11 +12,12 @@ from app.admission import BusyError
 from app.classifier import Classifier, Range
 from app.metrics import stage
 from app.quality import Fault, find_faults
+from app.verdict import Verdict, reach_verdict
 from processing.bundle import Modality
 from processing.decoding.decoder import Decoder, DecoderBusyError, DecoderDownError
 
 Reason = Literal[Fault, "not_a_lesion"]
-Verdict = Literal["malignant", "benign"]
+ClassName = Literal["malignant", "benign"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,8 @@ class Answer:
     probability: float | None = None  # None where the model was not run
     modality: Modality | None = None  # None where it was not run, or does not tell kinds apart
     threshold: float | None = None  # None where it was not run
-    label: Verdict | None = None
+    label: ClassName | None = None
+    verdict: Verdict | None = None
     stability: Range | None = None  # over the photo's orientations; None where not asked for
     uncertain: bool = False  # some orientations reach the threshold and others don't
     cam: NDArray[np.float32] | None = None  # (h, w), what each location adds to the logit
@@ -75,6 +77,7 @@ def answer_photo(
     with stage("infer"):
         prediction = classifier.classify(pixels[np.newaxis], deadline)[0]
     threshold = prediction.threshold
+    evidence = classifier.manifest.choose(prediction.modality)
     answer = Answer(
         square=pixels,
         reasons=(*faults, "not_a_lesion") if prediction.outlier else faults,
@@ -88,10 +91,12 @@ def answer_photo(
     if stability:
         with stage("stability"):
             orientations = classifier.measure_stability(pixels, prediction, deadline)
+    uncertain = orientations is not None and orientations.low < threshold <= orientations.high
     return replace(
         answer,
         label="malignant" if prediction.malignant else "benign",
+        verdict=reach_verdict(prediction.probability, evidence, uncertain=uncertain),
         stability=orientations,
-        uncertain=orientations is not None and orientations.low < threshold <= orientations.high,
+        uncertain=uncertain,
         cam=prediction.cam,
     )

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 from flask import request
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.answer import Answer, Reason, Verdict
+from app.answer import Answer, ClassName, Reason
 from app.heatmap import draw_heatmap
+from app.verdict import Verdict, find_high_threshold
 from processing.bundle import Estimate, Evidence, Label, Manifest, Modality, Probability
 
 _HTML, _JSON, _PROBLEM = "text/html", "application/json", "application/problem+json"
@@ -39,13 +40,20 @@ class ImageAnswer(_Shape):
 
     name: str = Field(description="The file's name as sent, without folders.")
     assessable: bool = Field(description="Whether the photo can be judged; if not, see `reasons`.")
-    label: Verdict | None
+    label: ClassName | None
+    verdict: Verdict | None = Field(
+        description="`low`: below `threshold`. `high`: from `high_threshold`. `middle`: between "
+        "them, and each photo that is `uncertain`; this can be known only with `stability`."
+    )
     probability: Probability | None = Field(description="Calibrated probability of `malignant`.")
     modality: Modality | None = Field(
         description="The kind of photo that the model takes it for, if it tells kinds apart."
     )
     threshold: Probability = Field(
         description="Probability from which the label is `malignant`, for this kind of photo."
+    )
+    high_threshold: Probability = Field(
+        description="Probability from which the verdict is `high`, for this kind of photo."
     )
     stability: Stability | None = Field(description="Given if the request asks for it.")
     uncertain: bool = Field(
@@ -102,14 +110,17 @@ def wants_json() -> bool:
 
 def describe_answer(name: str, answer: Answer, manifest: Manifest) -> ImageAnswer:
     """Build the API's result for one photo."""
+    evidence = manifest.choose(answer.modality)
     heatmap = None if answer.cam is None else draw_heatmap(answer.cam, manifest.input.size)
     return ImageAnswer(
         name=name,
         assessable=answer.assessable,
         label=answer.label,
+        verdict=answer.verdict,
         probability=answer.probability if answer.assessable else None,
         modality=answer.modality,
-        threshold=manifest.in_force.threshold if answer.threshold is None else answer.threshold,
+        threshold=evidence.in_force.threshold,
+        high_threshold=find_high_threshold(evidence),
         stability=Stability(**answer.stability._asdict()) if answer.stability else None,
         uncertain=answer.uncertain,
         heatmap=heatmap and build_data_uri("image/png", heatmap),

@@ -1,0 +1,33 @@
+"""The verdict: what a score means for the person who sent the photo.
+
+`low` is below the threshold of the operating point in force, where the label is `benign`. `high`
+begins at the most specific operating point of the photo's own kind. What lies between, and each
+photo whose orientations disagree about the label, is `middle`. So both limits were chosen on
+held-out photos, and docs/serving.md says how many fall into each zone.
+"""
+
+from typing import Literal
+
+from processing.bundle import Evidence
+
+Verdict = Literal["high", "middle", "low"]
+
+
+def find_high_threshold(evidence: Evidence) -> float:
+    """Return the probability from which the verdict is `high`: the largest of the thresholds."""
+    return max(point.threshold for point in evidence.operating_points)
+
+
+def reach_verdict(probability: float, evidence: Evidence, *, uncertain: bool) -> Verdict:
+    """Return the verdict on a photo.
+
+    Args:
+        probability: calibrated, 0..1.
+        evidence: of the photo's own kind.
+        uncertain: some orientations of the photo reach the threshold and others don't.
+    """
+    if uncertain:
+        return "middle"
+    if probability >= find_high_threshold(evidence):
+        return "high"
+    return "middle" if probability >= evidence.in_force.threshold else "low"
