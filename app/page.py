@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.api import build_data_uri
+from app.trust import list_records
 from app.uploads import FIELD, MAX_IMAGES
+from app.verdict import name_zone, place_on_scale
 
 
 def render_page(**context: Any) -> str:
@@ -79,14 +81,22 @@ def translate_phrase(phrase: str) -> str:
 
 def as_sentence(phrase: str) -> str:
     """Turn a phrase of the manifest into a sentence, translated if there is a translation."""
-    text = translate_phrase(phrase)
-    return text[:1].upper() + text[1:].removesuffix(".") + "."
+    return capitalise(translate_phrase(phrase)).removesuffix(".") + "."
+
+
+def capitalise(phrase: str) -> str:
+    """Begin a phrase with a capital letter."""
+    return phrase[:1].upper() + phrase[1:]
 
 
 FILTERS = {
+    "capital": capitalise,
+    "place": place_on_scale,
+    "zone": name_zone,
     "percent": format_percent,
     "of_100": of_100,
     "sentence": as_sentence,
     "translated": translate_phrase,
     "line": render_line,
 }
+GLOBALS = {"list_records": list_records}

@@ -41,7 +41,11 @@ def _service() -> ModelInService:
 @blueprint.get("/")
 def show_page() -> str:
     """Show the page, before a photo is chosen."""
-    return render_page()
+    try:
+        manifest = _service().classifier.manifest
+    except ModelUnavailableError:
+        return render_page()
+    return render_page(manifest=manifest)
 
 
 @blueprint.post("/predict")
