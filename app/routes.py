@@ -41,11 +41,7 @@ def _service() -> ModelInService:
 @blueprint.get("/")
 def show_page() -> str:
     """Show the page, before a photo is chosen."""
-    try:
-        manifest = _service().classifier.manifest
-    except ModelUnavailableError:
-        return render_page()
-    return render_page(manifest=manifest)
+    return render_page()
 
 
 @blueprint.post("/predict")

@@ -2,7 +2,7 @@
 
 import { decode, drawWithin } from "./pixels.js";
 
-const LONGEST = 1000; // pixels of the picture on the stage
+const [SHORTEST, LONGEST] = [480, 1000]; // pixels of the stage's longer side
 const STEP = 0.02; // of the photo's smaller side, for a key
 const stage = document.getElementById("stage");
 const size = document.getElementById("cut-size");
@@ -31,10 +31,11 @@ function redraw() {
   const { x, y, side } = current();
   const least = Math.min(photo.width, photo.height);
   size.value = (100 * side) / least;
-  Object.assign(stage, { width: picture.width, height: picture.height });
-  const scale = picture.width / photo.width;
+  const zoom = Math.max(1, SHORTEST / Math.max(picture.width, picture.height));
+  Object.assign(stage, { width: picture.width * zoom, height: picture.height * zoom });
+  const scale = stage.width / photo.width;
   const context = stage.getContext("2d");
-  context.drawImage(picture, 0, 0);
+  context.drawImage(picture, 0, 0, stage.width, stage.height);
   const [left, top, length] = [(x - side / 2) * scale, (y - side / 2) * scale, side * scale];
   context.fillStyle = "rgb(0 0 0 / 55%)";
   context.beginPath();

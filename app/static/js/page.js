@@ -115,9 +115,9 @@ async function persist(photo, content, signal) {
 }
 
 async function countDown({ cause, seconds }, signal) {
-  tell("waiting", { cause, seconds });
+  tell("waiting", { cause });
   for (let left = seconds; left > 0 && !signal.aborted; left -= 1) {
-    $("#doing").text(fill("waiting", { cause, seconds: left }));
+    $("#doing").text(fill("goesOn", { seconds: left }));
     await new Promise((done) => { setTimeout(done, 1000); });
   }
   tell("");
@@ -126,7 +126,7 @@ async function countDown({ cause, seconds }, signal) {
 // What is shown meanwhile
 
 function showSending(percent) {
-  if (job && listPhotos().length === 1) $("#doing").text(percent < 100 ? fill("sending", { percent }) : fill("analysing"));
+  if (job && listPhotos().length === 1) $("#doing").text(percent < 100 ? fill("sending", { percent }) : "");
 }
 
 function showProgress() {
@@ -135,7 +135,7 @@ function showProgress() {
   const total = job.done + left;
   if (total > 1) $("#bar").attr({ value: job.done, max: total });
   else $("#bar").removeAttr("value"); // without a value the bar shows that work is under way
-  const texts = total > 1 ? [fill("progress", { i: job.done, n: total })] : [fill("analysing")];
+  const texts = total > 1 ? [fill("progress", { i: job.done, n: total })] : [];
   if (job.done > 1 && left) {
     const seconds = ((Date.now() - job.started) / 1000 / job.done) * left;
     texts.push(seconds > 90 ? fill("minutes", { n: Math.round(seconds / 60) }) : fill("seconds", { n: Math.ceil(seconds / 5) * 5 }));

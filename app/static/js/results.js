@@ -151,4 +151,5 @@ $(document)
   .on("input", ".heat-strength", function () {
     $(this).closest(".seen").find(".heatmap").css("opacity", this.value / 100);
   });
+$(window).on("beforeprint", () => $here.find("details").prop("open", true));
 $(window).on("beforeunload", (event) => { if (rows().length > 1) event.preventDefault(); });

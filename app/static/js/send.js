@@ -18,7 +18,7 @@ export async function ask(content, name, signal, onProgress) {
   const seconds = Number(xhr.getResponseHeader("Retry-After"));
   if (BUSY.includes(xhr.status) && seconds) {
     const cause = $problem.find("h2").text();
-    return { outcome: "limited", seconds, cause: cause ? `${cause}.` : fill("gateway", { status: xhr.status }) };
+    return { outcome: "limited", seconds, cause: cause ? `${cause}.` : fill("wait", { status: xhr.status }) };
   }
   if (xhr.status < 400 && $result.children(".answer").length) return { outcome: "answered", $result };
   if (xhr.status >= 400 && xhr.status < 500 && $problem.length) return { outcome: "refused", $result };
