@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 from playwright.sync_api import JSHandle, Page, expect
@@ -115,6 +116,7 @@ def test_a_sideways_photo_is_judged_and_shown_upright(
 def test_heic_has_no_preview_and_an_answer(
     open_page: OpenPage, photo: bytes, tmp_path: Path
 ) -> None:
+    pillow_heif.register_heif_opener()
     heic = tmp_path / "photo.heic"
     Image.open(io.BytesIO(photo)).save(heic, "HEIF", quality=95)
     page = open_page()

@@ -9,6 +9,7 @@ from app.api import describe_answer
 from app.classifier import Classifier
 from app.verdict import find_high_threshold, reach_verdict
 from processing.bundle import Bundle, Evidence, OperatingPoint
+from processing.decoding.decoder import Decoder
 from processing.drawing import draw_photo
 from tests.app.conftest import encode
 from tests.app.fixture_types import MakeBundle, Post
@@ -52,14 +53,14 @@ def test_the_embedded_model_has_three_zones_for_each_kind(embedded: Bundle, kind
 
 
 def test_the_limits_are_those_of_the_photos_own_kind(
-    make_bundle: MakeBundle, served: Bundle, photo: bytes
+    decoder: Decoder, make_bundle: MakeBundle, served: Bundle, photo: bytes
 ) -> None:
-    modality = answer_photo(photo, Classifier(served, threads=1)).modality
+    modality = answer_photo(photo, decoder, Classifier(served, threads=1)).modality
     assert modality
     kinds = dict.fromkeys(served.manifest.modalities, make_evidence(served, 0.8, 0.9))
     kinds[modality] = make_evidence(served, 0.001, 0.002)
     classifier = Classifier(make_bundle(modalities=kinds), threads=1)
-    answer = describe_answer("", answer_photo(photo, classifier), classifier.manifest)
+    answer = describe_answer("", answer_photo(photo, decoder, classifier), classifier.manifest)
     assert (answer.threshold, answer.high_threshold, answer.verdict) == (0.001, 0.002, "high")
 
 
