@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
 from app.examples import FOLDER as EXAMPLES
+from processing.drawing import draw_photo
 from tests.app.fixture_types import OpenPage, StartServer
 
 PLACES: dict[str, dict[str, Any]] = {
@@ -23,7 +25,18 @@ PLACES: dict[str, dict[str, Any]] = {
 }
 STATES = (
     *("empty", "chosen", "list", "sending", "waiting", "lost"),
-    *("answer", "low", "folded-out", "several", "many", "opened", "refused", "problem"),
+    *(
+        "answer",
+        "middle",
+        "uncertain",
+        "low",
+        "folded-out",
+        "several",
+        "many",
+        "opened",
+        "refused",
+        "problem",
+    ),
     *("model", "docs", "missing"),
 )
 # What the server, or what is between, does instead of answering.
@@ -55,11 +68,16 @@ def reach(page: Page, server: str, state: str, small_photo: bytes, tmp_path: Pat
         (tmp_path / name).write_bytes(content)
     drawn = [EXAMPLES / f"{name}.jpg" for name in ("ragged", "even", "red")]
     small, broken = tmp_path / "small.jpg", tmp_path / "broken.jpg"
+    for name, seed, irregular in (("middle", 0, True), ("uncertain", 9, False)):
+        lesion = Image.fromarray(draw_photo(seed, 640, irregular=irregular))
+        lesion.save(tmp_path / f"{name}.jpg", quality=92)
     all_kinds = [*drawn, small, broken]
     chosen = {
         "empty": [],
         "list": all_kinds,
         "low": drawn[1:2],
+        "middle": [tmp_path / "middle.jpg"],
+        "uncertain": [tmp_path / "uncertain.jpg"],
         "several": drawn[:2],
         "many": all_kinds,
         "opened": all_kinds,
@@ -90,6 +108,8 @@ def take_pictures(page: Page, folder: Path, state: str, place: str) -> None:
     quality: dict[str, Any] = {"type": "jpeg", "quality": 80, "full_page": True}
     page.screenshot(path=folder / f"{state}-{place}.jpg", **quality)
     if (state, place) in SHOWN:
+        # What stays at the foot of a phone's screen would lie across the picture.
+        page.locator(".after").evaluate("each => { each.style.position = 'static'; }")
         page.evaluate("scrollTo(0, 0)")
         box = page.locator(SHOWN[state, place]).first.bounding_box()
         assert box

@@ -106,5 +106,6 @@ function showPreview(photo) {
 
 export async function edit(photo) {
   const { openCutter } = await later.cutter();
-  return openCutter(photo, { changed: () => showPreview(photo), suggest: () => suggest(photo) });
+  if ($form.attr("aria-busy") === "true") return; // it is being sent already
+  await openCutter(photo, { changed: () => showPreview(photo), suggest: () => suggest(photo) });
 }

@@ -4,6 +4,7 @@ import { stripMetadata } from "./metadata.js";
 
 const MAX_SIDE = 1024; // pixels of a cut that is sent; the model looks at a few hundred
 const MAX_WHOLE = 8e6; // bytes of a photo that is sent uncut
+const MAX_DRAWN = 4096; // pixels of a canvas's side: iPhones draw none of more than 4096 x 4096
 const QUALITY = 0.95;
 
 // What a file is by its first bytes, and whether it is an animation: {type, animated}.
@@ -93,7 +94,8 @@ export async function makeContent(photo) {
   const picture = await decode(photo.file);
   if (!picture) return photo.file;
   const part = findCut(photo);
-  const cut = shrink(draw(picture, part.w, part.h, part));
+  const side = Math.min(part.w, MAX_DRAWN);
+  const cut = shrink(draw(picture, side, side, part));
   picture.close();
   const turned = turn(cut, photo.turns);
   return new Promise((done) => turned.toBlob((blob) => done(blob || photo.file), "image/jpeg", QUALITY));
