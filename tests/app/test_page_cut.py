@@ -17,8 +17,14 @@ from processing.bundle import Bundle
 from processing.decoding.decoder import Decoder
 from processing.drawing import draw_photo
 from tests.app.browser import ANSWER, choose
-from tests.app.fixture_types import OpenPage
+from tests.app.fixture_types import OpenPage, StartServer
 from tests.isic import ISIC2019_ORIGINAL, list_photos, needs
+
+
+@pytest.fixture(scope="module")
+def server(start_server: StartServer) -> str:
+    """The app as `make run` starts it, with its check for photos without a lesion."""
+    return start_server()
 
 
 class Frame(NamedTuple):
@@ -109,44 +115,55 @@ def open_image(content: bytes) -> NDArray[np.float64]:
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(float)
 
 
-@pytest.mark.parametrize("share", [0.4, 0.2])
-def test_the_square_is_laid_over_a_spot_in_much_skin(
-    open_page: OpenPage, tmp_path: Path, share: float
-) -> None:
+def test_the_square_is_laid_over_a_small_spot(open_page: OpenPage, tmp_path: Path) -> None:
     page = open_page()
     spy(page)
     lesion = Image.fromarray(draw_photo(31, 300, irregular=True))
-    frame = set_in_skin(lesion, share, seed=1)
-    content = cut(page, save(frame.photo, tmp_path / "far.png"))
-    sent = open_image(content)
-    assert 0.5 * frame.size < sent.shape[0] == sent.shape[1] < 1.5 * frame.size
-    # What was sent is the spot: darker than the skin around it.
-    middle = sent[len(sent) // 4 : -len(sent) // 4, len(sent) // 4 : -len(sent) // 4]
-    assert np.median(middle) < 0.8 * np.median(sent[:10])
+    frame = set_in_skin(lesion, 0.1, seed=1)
+    path = save(frame.photo, tmp_path / "far.png")
+    sent = open_image(cut(page, path))
+    assert frame.size < sent.shape[0] == sent.shape[1] < 3 * frame.size
+    expect_spot_in_the_middle(sent)
+    # On request it is laid more closely.
+    choose(page, path)
+    page.get_by_role("button", name="Suggest").click()
+    page.locator("#send").click()
+    expect(page.locator("#progress")).to_be_hidden()
+    closer = open_image(read_sent(page))
+    assert 0.5 * frame.size < closer.shape[0] < 1.5 * frame.size
+    expect_spot_in_the_middle(closer)
+
+
+def expect_spot_in_the_middle(sent: NDArray[np.float64]) -> None:
+    """The middle is darker than the skin at the rim."""
+    fifth = len(sent) // 5
+    middle = sent[2 * fifth : 3 * fifth, 2 * fifth : 3 * fifth]
+    assert np.median(middle) < 0.8 * np.median(sent[: fifth // 3])
 
 
 @needs(ISIC2019_ORIGINAL)
+@pytest.mark.parametrize("share", [0.4, 0.2])
 def test_nine_in_ten_real_spots_in_much_skin_are_answered_without_a_touch(
-    open_page: OpenPage, embedded: Bundle, decoder: Decoder, tmp_path: Path
+    open_page: OpenPage, embedded: Bundle, decoder: Decoder, tmp_path: Path, share: float
 ) -> None:
     classifier = Classifier(embedded, threads=1)
     page = open_page()
     spy(page)
-    answered = {False: 0, True: 0}  # as the photo is, and cut
+    answered = {False: 0, True: 0}  # as the photo is, and as the page cuts it
     tried = 0
-    for i, path in enumerate(list_photos(ISIC2019_ORIGINAL)[::11]):
+    for i, path in enumerate(list_photos(ISIC2019_ORIGINAL)[::16]):
         if not answer_photo(path.read_bytes(), decoder, classifier).assessable:
             continue
         with Image.open(path) as photo:
             side = min(photo.size)
             left, top = (photo.width - side) // 2, (photo.height - side) // 2
             square = photo.crop((left, top, left + side, top + side)).resize((400, 400))
-        far = save(set_in_skin(square, 0.2, seed=i).photo, tmp_path / f"{i}.jpg", quality=92)
+        far = save(set_in_skin(square, share, seed=i).photo, tmp_path / f"{i}.jpg", quality=92)
         tried += 1
         answered[False] += answer_photo(far.read_bytes(), decoder, classifier).assessable
         answered[True] += answer_photo(cut(page, far), decoder, classifier).assessable
-    assert tried > 25
-    assert answered[True] >= 0.9 * tried > 2 * answered[False]
+    assert tried > 18
+    assert answered[True] >= 0.9 * tried > answered[False]
 
 
 def test_a_photo_that_the_spot_fills_is_sent_as_it_is_but_for_what_it_tells(

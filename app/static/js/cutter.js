@@ -9,11 +9,11 @@ const size = document.getElementById("cut-size");
 const pointers = new Map(); // of the fingers on the stage: id -> {x, y}, in pixels of the photo
 let photo = null;
 let picture = null; // of the photo, as large as the stage needs
-let act = {}; // {changed, suggest}
+let changed = null; // is called after each change
 
-export async function openCutter(chosen, actions) {
+export async function openCutter(chosen, whenChanged) {
   photo = chosen;
-  act = actions;
+  changed = whenChanged;
   picture = chosen.preview;
   $("#cutter").prop("hidden", false);
   $(".edit").attr("aria-pressed", "false");
@@ -58,7 +58,7 @@ function redraw() {
   context.lineTo(0, -middle - reach);
   context.lineTo(reach, -middle);
   context.fill();
-  act.changed();
+  changed();
 }
 
 function current() {
@@ -66,12 +66,17 @@ function current() {
   return photo.square || { x: photo.width / 2, y: photo.height / 2, side: least };
 }
 
+function choose(square) {
+  photo.square = square;
+  photo.touched = true;
+  redraw();
+}
+
 function place(square) {
   const least = Math.min(photo.width, photo.height);
   const side = Math.min(least, Math.max(0.04 * least, square.side));
   const inside = (centre, length) => Math.min(Math.max(centre, side / 2), length - side / 2);
-  photo.square = { x: inside(square.x, photo.width), y: inside(square.y, photo.height), side };
-  redraw();
+  choose({ x: inside(square.x, photo.width), y: inside(square.y, photo.height), side });
 }
 
 function move(x, y) {
@@ -138,5 +143,5 @@ $(stage)
   });
 $(size).on("input", () => place({ ...current(), side: (size.value / 100) * Math.min(photo.width, photo.height) }));
 $("#cut-turn").on("click", turnAround);
-$("#cut-suggest").on("click", async () => { await act.suggest(); redraw(); });
-$("#cut-whole").on("click", () => { photo.square = null; redraw(); });
+$("#cut-suggest").on("click", () => choose(photo.closer));
+$("#cut-whole").on("click", () => choose(null));

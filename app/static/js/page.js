@@ -66,7 +66,11 @@ async function analyseOne(photo) {
     if (job.tried.size === 1) job.stopped = fault.text;
     return;
   }
-  const answer = await persist(photo, content, signal);
+  let answer = await persist(photo, content, signal);
+  if (canComeCloser(photo, answer)) {
+    photo.square = photo.closer;
+    answer = await persist(photo, await makeContent(photo), signal);
+  }
   photo.failed = answer.outcome === "failed";
   photo.unjudged = false;
   if (answer.outcome === "cancelled") return;
@@ -82,6 +86,12 @@ async function analyseOne(photo) {
   photo.unjudged = $card.is(".unjudged");
   // A refused photo stays in the list, so that the visitor sees which one it was and can cut it.
   if (answer.outcome === "answered" && !photo.unjudged) removePhoto(photo);
+}
+
+// Where the model recognised no lesion, the spot may be too small: once, it is cut more closely.
+function canComeCloser(photo, answer) {
+  if (answer.outcome !== "answered" || photo.touched || !photo.closer || photo.square === photo.closer) return false;
+  return answer.$result.find("#overview tbody tr").data("reasons") === "not_a_lesion";
 }
 
 function findFault(photo, content) {

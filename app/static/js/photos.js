@@ -61,15 +61,16 @@ async function prepare(photo) {
   if (photos.length === 1) await edit(photo);
 }
 
-// Lay the square over the spot, if there is one that the whole photo would show too small.
+// Find where the square could lie: at first, and closer to the spot.
 async function suggest(photo) {
-  const { suggestSquare } = await later.suggestion();
+  const { suggestSquares } = await later.suggestion();
   const small = drawWithin(photo.preview, SUGGESTED_FROM);
   const { data } = small.getContext("2d").getImageData(0, 0, small.width, small.height);
-  const found = suggestSquare(data, small.width, small.height);
+  const { first, closer } = suggestSquares(data, small.width, small.height);
   const scale = photo.width / small.width;
   // The model looks at the centre of what is sent.
-  photo.square = found && { x: found.x * scale, y: found.y * scale, side: (found.side * scale) / $form.data("crop") };
+  const enlarge = (found) => found && { x: found.x * scale, y: found.y * scale, side: (found.side * scale) / $form.data("crop") };
+  Object.assign(photo, { square: enlarge(first), closer: enlarge(closer) });
 }
 
 function buildPreview(photo) {
@@ -107,5 +108,5 @@ function showPreview(photo) {
 export async function edit(photo) {
   const { openCutter } = await later.cutter();
   if ($form.attr("aria-busy") === "true") return; // it is being sent already
-  await openCutter(photo, { changed: () => showPreview(photo), suggest: () => suggest(photo) });
+  await openCutter(photo, () => showPreview(photo));
 }
