@@ -51,6 +51,7 @@ def create_app(settings: Settings | None = None, decoder: Decoder | None = None)
     app.request_class = FormRequest
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes
     app.jinja_env.filters.update(page.FILTERS)
+    app.jinja_env.globals.update(page.GLOBALS)
     languages.register(app)
     metrics.register(app, settings)
     request_id.register(app, settings)

@@ -67,7 +67,7 @@ def describe_problem(error: Exception) -> Problem:
         detail = gettext("There is no such page.")
     else:
         detail = _detail(error)
-    return _make("about:blank", HTTPStatus(code).phrase, code, detail)
+    return _make("about:blank", gettext(HTTPStatus(code).phrase), code, detail)
 
 
 def _make(type_: str, title: str, status: int, detail: str) -> Problem:

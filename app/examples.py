@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from processing.drawing import draw_photo
 
@@ -22,14 +22,31 @@ class Example(NamedTuple):
 EXAMPLES = (Example("even", 54, False), Example("ragged", 31, True), Example("red", 54, True))
 
 
+def draw_guides() -> dict[str, Image.Image]:
+    """Draw what a photo should not be: taken from too far away, and blurred."""
+    photo = Image.fromarray(draw_photo(31, _SIDE, irregular=True))
+    skin = photo.crop((0, 0, _SIDE // 8, _SIDE // 8)).resize((1, 1), Image.Resampling.BOX)
+    far = skin.resize((_SIDE, _SIDE))
+    small = photo.resize((_SIDE // 4, _SIDE // 4), Image.Resampling.LANCZOS)
+    at = 3 * _SIDE // 8
+    round_ = Image.radial_gradient("L").resize(small.size).point(lambda level: 2 * (170 - level))
+    far.paste(small, (at, at), round_)
+    return {"far": far, "blurred": photo.filter(ImageFilter.GaussianBlur(_SIDE / 25))}
+
+
 def write_examples(folder: Path) -> None:
-    """Write each example as a JPEG photo and as a thumbnail."""
+    """Write each example as a JPEG photo and as a thumbnail, and the guides as thumbnails."""
     folder.mkdir(exist_ok=True)
     for example in EXAMPLES:
         photo = Image.fromarray(draw_photo(example.seed, _SIDE, irregular=example.irregular))
         photo.save(folder / f"{example.name}.jpg", quality=90)
-        small = photo.resize((_SMALL_SIDE, _SMALL_SIDE), Image.Resampling.LANCZOS)
-        small.save(folder / f"{example.name}-small.jpg", quality=80)
+        _write_small(photo, folder / f"{example.name}-small.jpg")
+    for name, guide in draw_guides().items():
+        _write_small(guide, folder / f"{name}-small.jpg")
+
+
+def _write_small(photo: Image.Image, path: Path) -> None:
+    photo.resize((_SMALL_SIDE, _SMALL_SIDE), Image.Resampling.LANCZOS).save(path, quality=80)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 from flask import Flask, request
 from flask_babel import Babel, get_locale, gettext
 
-LANGUAGES = {"en": "English", "de": "Deutsch"}
+LANGUAGES = {"en": "English", "de": "Deutsch", "es": "Español"}
 PARAMETER = "lang"
 FOLDER = Path(__file__).with_name("translations")
 
@@ -47,6 +47,13 @@ def _(text: str) -> str:
     return text
 
 
+# Titles of errors, which the standard library names.
+_STATUS_TITLES = (
+    _("Bad Request"),
+    _("Not Found"),
+    _("Method Not Allowed"),
+    _("Internal Server Error"),
+)
 # Texts in the manifests of our models.
 _MANIFEST_TEXTS = (
     _("melanoma"),

@@ -14,14 +14,32 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.api import build_data_uri
+from app.service import ModelInService, ModelUnavailableError
+from app.trust import list_records
 from app.uploads import FIELD, MAX_IMAGES
+from app.verdict import name_zone, place_on_scale
+from processing.bundle import Manifest
 
 
-def render_page(**context: Any) -> str:
-    """Render the page, with the result or the problem that `context` may contain."""
+def render_page(*, manifest: Manifest | None = None, **context: Any) -> str:
+    """Render the page, with the result or the problem that `context` may contain.
+
+    `manifest` is that of the model that answered; without one, the current model's is used.
+    """
     limits = {"field": FIELD, "max_images": MAX_IMAGES}
     max_bytes: int = current_app.config["MAX_CONTENT_LENGTH"]
-    return render_template("index.html", max_bytes=max_bytes, **limits, **context)
+    manifest = manifest or _find_manifest()
+    return render_template(
+        "index.html", max_bytes=max_bytes, manifest=manifest, **limits, **context
+    )
+
+
+def _find_manifest() -> Manifest | None:
+    service: ModelInService = current_app.extensions["model_in_service"]
+    try:
+        return service.classifier.manifest
+    except ModelUnavailableError:
+        return None
 
 
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
@@ -79,14 +97,22 @@ def translate_phrase(phrase: str) -> str:
 
 def as_sentence(phrase: str) -> str:
     """Turn a phrase of the manifest into a sentence, translated if there is a translation."""
-    text = translate_phrase(phrase)
-    return text[:1].upper() + text[1:].removesuffix(".") + "."
+    return capitalise(translate_phrase(phrase)).removesuffix(".") + "."
+
+
+def capitalise(phrase: str) -> str:
+    """Begin a phrase with a capital letter."""
+    return phrase[:1].upper() + phrase[1:]
 
 
 FILTERS = {
+    "capital": capitalise,
+    "place": place_on_scale,
+    "zone": name_zone,
     "percent": format_percent,
     "of_100": of_100,
     "sentence": as_sentence,
     "translated": translate_phrase,
     "line": render_line,
 }
+GLOBALS = {"list_records": list_records}

@@ -8,6 +8,8 @@ held-out photos, and docs/serving.md says how many fall into each zone.
 
 from typing import Literal
 
+import numpy as np
+
 from processing.bundle import Evidence
 
 Verdict = Literal["high", "middle", "low"]
@@ -28,6 +30,17 @@ def reach_verdict(probability: float, evidence: Evidence, *, uncertain: bool) ->
     """
     if uncertain:
         return "middle"
-    if probability >= find_high_threshold(evidence):
+    return name_zone(probability, evidence.in_force.threshold, find_high_threshold(evidence))
+
+
+def name_zone(probability: float, threshold: float, high_threshold: float) -> Verdict:
+    """Return the verdict to which a probability alone belongs."""
+    if probability >= high_threshold:
         return "high"
-    return "middle" if probability >= evidence.in_force.threshold else "low"
+    return "middle" if probability >= threshold else "low"
+
+
+def place_on_scale(probability: float, threshold: float, high_threshold: float) -> float:
+    """Return the place of a probability, 0..100, on a scale of three zones of equal width."""
+    limits = (0, threshold, high_threshold, 1)
+    return float(np.interp(probability, limits, (0, 100 / 3, 200 / 3, 100)))

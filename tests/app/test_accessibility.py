@@ -5,26 +5,50 @@ those that the documents show to its subfolder `documents`.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from PIL import Image
+from playwright.sync_api import Page, Route, expect
 
 from app.examples import FOLDER as EXAMPLES
+from processing.drawing import draw_photo
 from tests.app.fixture_types import OpenPage, StartServer
 
 PLACES: dict[str, dict[str, Any]] = {
-    "desk": {"viewport": {"width": 1100, "height": 800}},
-    "dark": {"color_scheme": "dark", "viewport": {"width": 800, "height": 800}},
-    "phone": {"locale": "de-DE", "viewport": {"width": 360, "height": 740}},
+    "desk": {"viewport": {"width": 1440, "height": 900}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 768, "height": 1024}},
+    "phone": {"locale": "de-DE", "viewport": {"width": 375, "height": 740}, "has_touch": True},
 }
-STATES = ("empty", "chosen", "answer", "several", "refused", "problem", "model", "docs", "missing")
+STATES = (
+    *("empty", "chosen", "list", "sending", "waiting", "lost"),
+    *(
+        "answer",
+        "middle",
+        "uncertain",
+        "low",
+        "folded-out",
+        "several",
+        "many",
+        "opened",
+        "refused",
+        "problem",
+    ),
+    *("model", "docs", "missing"),
+)
+# What the server, or what is between, does instead of answering.
+INTERRUPTED: dict[str, Callable[[Route], None]] = {
+    "sending": lambda route: None,
+    "waiting": lambda route: route.fulfill(status=429, headers={"Retry-After": "50"}),
+    "lost": lambda route: route.abort(),
+}
 # What the documents show of a state: the page from its top to the end of this element.
 SHOWN = {
     ("answer", "desk"): "#result .answer",
-    ("several", "dark"): "#result .answer",
+    ("many", "dark"): "#overview",
     ("answer", "phone"): "#result .answer",
 }
 
@@ -44,19 +68,39 @@ def reach(page: Page, server: str, state: str, small_photo: bytes, tmp_path: Pat
         (tmp_path / name).write_bytes(content)
     drawn = [EXAMPLES / f"{name}.jpg" for name in ("ragged", "even", "red")]
     small, broken = tmp_path / "small.jpg", tmp_path / "broken.jpg"
+    for name, seed, irregular in (("middle", 0, True), ("uncertain", 9, False)):
+        lesion = Image.fromarray(draw_photo(seed, 640, irregular=irregular))
+        lesion.save(tmp_path / f"{name}.jpg", quality=92)
+    all_kinds = [*drawn, small, broken]
     chosen = {
         "empty": [],
-        "chosen": drawn[:1],
-        "answer": drawn[:1],
-        "several": [*drawn, small, broken],
+        "list": all_kinds,
+        "low": drawn[1:2],
+        "middle": [tmp_path / "middle.jpg"],
+        "uncertain": [tmp_path / "uncertain.jpg"],
+        "several": drawn[:2],
+        "many": all_kinds,
+        "opened": all_kinds,
         "refused": [small],
         "problem": [broken],
-    }[state]
-    page.locator("#photos").set_input_files(chosen)
-    if state not in ("empty", "chosen"):
-        page.locator("#send").click()
-        expect(page.locator("#result h2:visible").last).to_be_visible()
-        expect(page.locator("#progress")).to_be_hidden()
+    }
+    page.locator("#photos").set_input_files(chosen.get(state, drawn[:1]))
+    if state in INTERRUPTED:
+        page.route("**/predict", INTERRUPTED[state])
+    if state in ("empty", "chosen", "list"):
+        expect(page.locator(".edit:not([disabled])")).to_have_count(len(chosen.get(state, "1")[:4]))
+        return
+    page.locator("#send").click()
+    if state in INTERRUPTED:
+        expect(page.get_by_role("status")).not_to_be_empty()
+        return
+    expect(page.locator("#result h2:visible").last).to_be_visible()
+    expect(page.locator("#progress")).to_be_hidden()
+    if state == "opened":
+        page.locator("#overview a.file").first.click()
+    if state == "folded-out":
+        page.locator(".heat-switch").check()
+        page.locator("summary").click()
 
 
 def take_pictures(page: Page, folder: Path, state: str, place: str) -> None:
@@ -64,6 +108,8 @@ def take_pictures(page: Page, folder: Path, state: str, place: str) -> None:
     quality: dict[str, Any] = {"type": "jpeg", "quality": 80, "full_page": True}
     page.screenshot(path=folder / f"{state}-{place}.jpg", **quality)
     if (state, place) in SHOWN:
+        # What stays at the foot of a phone's screen would lie across the picture.
+        page.locator(".after").evaluate("each => { each.style.position = 'static'; }")
         page.evaluate("scrollTo(0, 0)")
         box = page.locator(SHOWN[state, place]).first.bounding_box()
         assert box

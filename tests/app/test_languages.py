@@ -17,6 +17,9 @@ def test_the_page_speaks_the_browsers_language(client: FlaskClient) -> None:
     page = client.get("/", headers={"Accept-Language": "de-AT,de;q=0.9,en;q=0.5"}).text
     assert '<html lang="de" dir="ltr">' in page
     assert "Das ist keine Diagnose" in page
+    spanish = client.get("/", headers={"Accept-Language": "es-MX"}).text
+    assert '<html lang="es" dir="ltr">' in spanish
+    assert "Esto no es un diagnóstico" in spanish
     assert '<html lang="en" dir="ltr">' in client.get("/", headers={"Accept-Language": "fr"}).text
 
 
@@ -32,7 +35,9 @@ def test_the_language_in_the_address_goes_first_and_is_kept_by_links(client: Fla
 def test_the_answer_is_in_german_with_german_numbers(client: FlaskClient, photo: bytes) -> None:
     data = {"image": (io.BytesIO(photo), "a.jpg")}
     page = client.post("/predict?lang=de", data=data, headers={"Accept": "text/html"}).text
-    assert re.search(r"Verdächtig auf Melanom|Keine Anzeichen für Melanom", page)
+    assert re.search(
+        "Sieht verdächtig aus|Melanom lässt sich nicht ausschließen|Niedriger Wert", page
+    )
     assert re.search(r"\d+(,\d)?\xa0%", page)
     assert not re.search(r"\d\.\d+%", re.sub(r"<[^>]+>", "", page))
 
@@ -45,6 +50,17 @@ def test_faults_are_told_in_german(client: FlaskClient, content: bytes, says: st
     body, headers = encode_form([content])
     answer = client.post("/predict?lang=de", data=body, headers=headers)
     assert says in answer.get_json()["detail"]
+
+
+@pytest.mark.parametrize("language", [name for name in LANGUAGES if name != "en"])
+def test_errors_and_titles_are_translated(client: FlaskClient, language: str) -> None:
+    for path in ("/missing", "/model", "/docs"):
+        english, other = (client.get(f"{path}?lang={name}").text for name in ("en", language))
+        titles = [
+            re.findall("<title>(.*?)</title>|<h1>(.*?)</h1>", page) for page in (english, other)
+        ]
+        assert titles[0]
+        assert titles[0] != titles[1]
 
 
 def read_texts(path: Path) -> dict[str, str]:

@@ -1,0 +1,44 @@
+import pytest
+from flask.testing import FlaskClient
+
+from app.trust import list_records
+from processing.bundle import Bundle
+
+
+def test_photos_that_the_model_had_never_seen_come_first_and_the_most_of_them(
+    served: Bundle,
+) -> None:
+    records = list_records(served.manifest, "dermoscopic")
+    assert [record.unseen for record in records] == [True] * (len(records) - 1) + [False]
+    sizes = [record.images or 0 for record in records[:-1]]
+    assert len(sizes) > 1
+    assert sizes == sorted(sizes, reverse=True)
+    held_out = served.manifest.modalities["dermoscopic"].in_force
+    assert records[-1].sensitivity == held_out.sensitivity
+
+
+def test_no_test_set_of_dermoscopic_photos_speaks_for_close_ups(served: Bundle) -> None:
+    (record,) = list_records(served.manifest, "close-up")
+    assert record.specificity == served.manifest.modalities["close-up"].in_force.specificity
+    assert not record.unseen
+
+
+def test_what_is_flagged_rightly_follows_from_sensitivity_and_specificity(served: Bundle) -> None:
+    (record,) = list_records(served.manifest, "close-up")
+    # Of 10,000 spots, 100 are melanomas.
+    flagged_rightly = 100 * record.sensitivity.value
+    flagged_wrongly = 9_900 * (1 - record.specificity.value)
+    share = flagged_rightly / (flagged_rightly + flagged_wrongly)
+    assert record.flagged_rightly.value == pytest.approx(share)
+    assert record.flagged_rightly.low < share < record.flagged_rightly.high
+
+
+def test_the_model_page_begins_with_five_lines_for_everyone(
+    client: FlaskClient, served: Bundle
+) -> None:
+    best = list_records(served.manifest, None)[0]
+    page = client.get("/model").text
+    summary = page[page.index("In short") : page.index("Current model")]
+    assert summary.count("<li>") == 5
+    assert f"it flagged {100 * best.sensitivity.value:.0f} of 100 with melanoma" in summary
+    assert page.index("In short") < page.index("model-card")
