@@ -5,7 +5,7 @@ from pathlib import Path
 
 from app.classifier import Classifier
 from app.heatmap import draw_heatmap
-from app.page import render_card
+from app.markdown import render_card
 from config.process import limit_process
 from processing.bundle import (
     MANIFEST,

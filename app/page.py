@@ -8,12 +8,11 @@ from babel import Locale
 from babel.numbers import format_percent as format_in
 from flask import current_app, render_template
 from flask_babel import get_locale, gettext
-from markdown_it import MarkdownIt
-from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
 from app.api import build_data_uri
+from app.markdown import render_line
 from app.service import ModelInService, ModelUnavailableError
 from app.trust import list_records
 from app.uploads import FIELD, MAX_IMAGES
@@ -40,23 +39,6 @@ def _find_manifest() -> Manifest | None:
         return service.classifier.manifest
     except ModelUnavailableError:
         return None
-
-
-_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
-
-
-def render_card(markdown: str) -> Markup:
-    """Render a model card as HTML; HTML that it contains is escaped."""
-    html: str = _MARKDOWN.render(markdown)
-    # An empty corner is not a header.
-    html = html.replace("<th></th>", "<td></td>")
-    # On a narrow screen a table scrolls; for the keyboard it has to be focusable.
-    return Markup(html.replace("<table>", '<table tabindex="0">'))  # nosec B704
-
-
-def render_line(markdown: str) -> Markup:
-    """Render one line of the API's description as HTML."""
-    return Markup(_MARKDOWN.renderInline(markdown))  # nosec B704
 
 
 def photo_uri(square: NDArray[np.uint8]) -> str:

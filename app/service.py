@@ -12,8 +12,8 @@ from flask_babel import gettext
 from markupsafe import Markup
 
 from app.classifier import Classifier
+from app.markdown import render_card
 from app.metrics import count_loader_fault, report_model
-from app.page import render_card
 from app.trial import try_bundle
 from config.settings import Settings
 from processing.bundle import Bundle, BundleError, read_bundle
