@@ -5,10 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
+from processing.bundle import Bundle
 from tests.app.browser import expect_answer, send
-from tests.app.fixture_types import OpenPage, Post
+from tests.app.fixture_types import OpenPage, Post, StartServer
 
 GATEWAY = "<html><body><h1>502 Bad Gateway</h1><hr>nginx</body></html>"
 
@@ -78,6 +79,36 @@ def test_a_limit_is_told_with_its_cause_and_waited_for(
     expect(page.get_by_role("status")).to_have_text("Too many requests. It goes on by itself.")
     expect(page.locator("#doing")).to_have_text("Goes on in 1 s.")
     expect_answer(page, post, photo)
+
+
+def test_many_photos_pass_the_servers_own_limit_by_themselves(
+    browser: Browser, start_server: StartServer, served: Bundle, photo_file: Path
+) -> None:
+    page = browser.new_page()
+    page.goto(start_server(MODEL_URI=str(served.path), RATE_LIMIT="2 per 4 seconds"))
+    send(page, *[photo_file] * 5)
+    expect(page.get_by_role("status")).to_have_text("Too many requests. It goes on by itself.")
+    expect(page.locator("#result .answer")).to_have_count(5, timeout=30_000)
+    expect(page.locator("#status")).to_be_empty()
+    page.close()
+
+
+def test_many_photos_are_sent_two_at_a_time_and_counted(
+    open_page: OpenPage, photo_file: Path
+) -> None:
+    page = open_page()
+    held: list[Route] = []
+    page.route("**/predict", lambda route: held.append(route))
+    send(page, *[photo_file] * 3)
+    expect(page.locator("#doing")).to_have_text("0 of 3 photos done.")
+    page.evaluate("new Promise(done => setTimeout(done, 500))")
+    assert len(held) == 2
+    held[0].continue_()
+    expect(page.locator("#doing")).to_have_text("1 of 3 photos done.")
+    expect(page.locator("#bar")).to_have_attribute("value", "1")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("status")).to_contain_text("Cancelled")
+    expect(page.locator("#previews li")).to_have_count(2)
 
 
 def test_many_photos_go_on_after_one_without_an_answer(
