@@ -73,20 +73,18 @@ class ServingGraph:
 
     def _serve(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         views = len(self._views)
+        # In one batch, because the converter writes the weights once for each call of a model.
+        oriented = tf.concat([orient(images, view) for view in self._views], 0)
+        pixels = tf.cast(oriented, tf.float32)
         logits, maps = [], []
-        for i, (model, kernel) in enumerate(zip(self._models, self._kernels, strict=True)):
-            # Each network sees other orientations, so that few views tell more of all eight.
-            turned = orient(images, i % 4)
-            # In one batch: the converter writes the weights once for each call of a model.
-            oriented = tf.concat([orient(turned, view) for view in self._views], 0)
-            outputs = model(tf.cast(oriented, tf.float32), training=False)
+        for model, kernel in zip(self._models, self._kernels, strict=True):
+            outputs = model(pixels, training=False)
             logits += tf.split(outputs["logit"][:, 0], views)
             # The mean of this map is the logit without its bias, since pooling and the last layer
             # commute: the class activation map of Zhou et al. 2016.
             cams = tf.split(tf.nn.conv2d(outputs["features"], kernel, 1, "SAME"), views)
             maps += [
-                turn_back(turn_back(cam, view), i % 4)[..., 0]
-                for cam, view in zip(cams, self._views, strict=True)
+                turn_back(cam, view)[..., 0] for cam, view in zip(cams, self._views, strict=True)
             ]
             if "embedding" in outputs:
                 embedding = _mean(tf.split(outputs["embedding"], views))

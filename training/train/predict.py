@@ -16,16 +16,25 @@ from training.data.folder import Data
 from training.data.tfrecords import parse_example
 from training.errors import TrainingError
 
+# Each orientation in few operations: whether rows become columns, and which axes are then reversed.
+_MOVES: tuple[tuple[bool, tuple[int, ...]], ...] = (
+    *((False, ()), (True, (1,)), (False, (1, 2)), (True, (2,))),  # quarter turns
+    *((False, (2,)), (True, ()), (False, (1,)), (True, (1, 2))),  # of the mirror image
+)
+
 
 def orient(images: tf.Tensor, k: int) -> tf.Tensor:
     """Bring images (B, S, S, C) into orientation k, as `processing.bundle.orient`."""
-    return tf.image.rot90(tf.reverse(images, [2]) if k >= 4 else images, k % 4)
+    transposed, axes = _MOVES[k]
+    images = tf.transpose(images, (0, 2, 1, 3)) if transposed else images
+    return tf.reverse(images, axes) if axes else images
 
 
 def turn_back(images: tf.Tensor, k: int) -> tf.Tensor:
     """Undo `orient`."""
-    turned = tf.image.rot90(images, -k % 4)
-    return tf.reverse(turned, [2]) if k >= 4 else turned
+    transposed, axes = _MOVES[k]
+    images = tf.reverse(images, axes) if axes else images
+    return tf.transpose(images, (0, 2, 1, 3)) if transposed else images
 
 
 def predict(

@@ -67,8 +67,8 @@ def draw_head(plain: ServingGraph) -> ModalityHead:
 def test_folds_and_views_are_averaged(models: list[keras.Model], views: int) -> None:
     expected = np.mean(
         [
-            model.predict(orient(orient(IMAGES, i), k).astype(np.float32), verbose=0)[:, 0]
-            for i, model in enumerate(models)
+            model.predict(orient(IMAGES, k).astype(np.float32), verbose=0)[:, 0]
+            for model in models
             for k in VIEWS[views]
         ],
         axis=0,
