@@ -30,7 +30,7 @@ def describe_api(app: Flask) -> dict[str, Any]:
         info={
             "description": "Classifies photos of skin lesions as malignant (melanoma) or benign. "
             "The result is not a diagnosis. Photos are kept in memory during the request and "
-            "are not stored. Answers are JSON, unless the header `Accept` names `text/html`.",
+            "are not stored. Answers are JSON, unless the header Accept names text/html.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         servers=[{"url": "/"}],
