@@ -1,5 +1,7 @@
 import csv
 import io
+import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+import app
 from app.__main__ import main
 from app.table import COLUMNS
 from processing.bundle import Bundle
@@ -28,6 +31,12 @@ def classify(served: Bundle) -> Classify:
 
 def read(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_the_columns_are_those_of_the_pages_own_table() -> None:
+    script = (Path(app.__file__).parent / "static" / "js" / "results.js").read_text("utf-8")
+    (listed,) = re.findall(r"^const COLUMNS = (\[.*\]);$", script, re.MULTILINE)
+    assert tuple(json.loads(listed)) == COLUMNS
 
 
 @pytest.fixture
