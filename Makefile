@@ -55,7 +55,7 @@ test-fast: $(DEV)/.installed  ## run the quick tests, in about a minute
 COMPILE := $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-annotate --custom-compile-command "make requirements"
 requirements: $(DEV)/.installed  ## compile the requirements*.txt, with hashes, from requirements*.in
-	for name in requirements requirements-training requirements-dev; do \
+	for name in requirements requirements-dicom requirements-training requirements-dev; do \
 	  $(COMPILE) $$name.in -o $$name.txt || exit 1; done
 	$(COMPILE) --no-deps requirements-alone.in -o requirements-alone.txt
 
@@ -81,7 +81,7 @@ dyno: $(DEV)/.installed $(SERVING)/.installed  ## measure the app as the Procfil
 	$(DEV)/bin/python -m benchmarks.dyno
 
 bench: $(DEV)/.installed  ## run the benchmarks
-	for each in serving build input training; do $(DEV)/bin/python -m benchmarks.$$each || exit 1; done
+	for each in serving classify build input training; do $(DEV)/bin/python -m benchmarks.$$each || exit 1; done
 
 train = if test -e $(1)/config.json; then $(TRAINING) train --run $(1) --resume; \
   else $(TRAINING) train --run $(1) $(RECIPE) $(2); fi

@@ -1,38 +1,43 @@
 """Classify many photos on the command line: `python -m app classify PATH…`."""
 
-import contextlib
-import csv
-import os
 import sys
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import IO
 
 import click
 
-from app.answer import answer_photo
+from app.admission import BusyError
+from app.answer import Answer
+from app.batch import answer_files, count_cores, find_photos
 from app.classifier import Classifier
+from app.dicom import REMEDY, can_read_dicom
+from app.openapi import VERSION
+from app.progress import show_progress
 from app.service import open_bundle
+from app.table import TableError, describe_answer, describe_unreadable, open_table
 from config.settings import SettingsError, read_settings
 from processing.bundle import BundleError
-from processing.cells import guard_cell
 from processing.decoding.decoder import Decoder
-from processing.files import replacing
-from processing.refusals import SUFFIXES, ImageError
+from processing.refusals import SUFFIXES
 from processing.store.base import StoreError
 
-COLUMNS = ("image", "probability", "label", "assessable", "reasons")
-STABILITY_COLUMNS = ("lowest", "highest", "uncertain")
+_INTERRUPTED = 130  # as shells report it
 
 
 @click.group()
+@click.version_option(VERSION, prog_name="melanoma-check")
 def main() -> None:
     """The melanoma classifier on the command line."""
 
 
 @main.command()
 @click.argument(
-    "paths", nargs=-1, required=True, metavar="PATH…", type=click.Path(exists=True, path_type=Path)
+    "paths",
+    nargs=-1,
+    required=True,
+    metavar="PATH…",
+    type=click.Path(exists=True, allow_dash=True, path_type=Path),
 )
 @click.option(
     "csv_path",
@@ -42,6 +47,9 @@ def main() -> None:
     help="Write the table to FILE instead of printing it.",
 )
 @click.option(
+    "--resume", is_flag=True, help="Continue the FILE of --csv: skip the photos that it has."
+)
+@click.option(
     "--model",
     metavar="BUNDLE_OR_STORE",
     help="Folder or s3://BUCKET/PREFIX. [default: the embedded model]",
@@ -49,98 +57,85 @@ def main() -> None:
 @click.option(
     "--stability",
     is_flag=True,
-    help="Also classify all eight orientations; adds the columns lowest, highest and uncertain.",
+    help="Also classify all eight orientations: fills the columns lowest, highest and uncertain.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Classify N photos at a time. [default: one for each core]",
 )
 def classify(
-    paths: tuple[Path, ...], csv_path: Path | None, model: str | None, stability: bool
+    paths: tuple[Path, ...],
+    csv_path: Path | None,
+    resume: bool,
+    model: str | None,
+    stability: bool,
+    jobs: int | None,
 ) -> None:
     """Classify photos, and the photos in folders and their subfolders, as the web page does.
 
-    A photo that cannot be judged has no label; the column reasons explains why. Its probability is
-    still given if the model was run, for evaluations of the model.
+    The PATH - is a photo from standard input. Rows come in the order of the photos, each as soon as
+    it is known. A photo that cannot be judged has no verdict; the column reasons explains why. Its
+    probability is still given if the model was run, for evaluations of the model.
     """
     if csv_path and not csv_path.parent.is_dir():
         raise click.ClickException(f"--csv {csv_path}: the folder {csv_path.parent} is missing.")
-    photos, skipped = _find_photos(paths)
-    if not photos:
-        raise click.ClickException(f"No photos ({', '.join(sorted(SUFFIXES))}) were found.")
+    if resume and not csv_path:
+        raise click.UsageError("--resume needs the FILE to continue: --csv FILE.")
+    found = find_photos(paths)
+    if not found.photos:
+        raise click.ClickException(
+            f"No photos ({', '.join(sorted(SUFFIXES))} or DICOM files) were found."
+        )
+    if found.dicom and not can_read_dicom():
+        raise click.ClickException(f"{found.dicom} of the photos are DICOM files. {REMEDY}")
     try:
         bundle = open_bundle(model, read_settings().model_cache)
-        classifier = Classifier(bundle, threads=os.cpu_count() or 1)
+        jobs = min(jobs or count_cores(), len(found.photos))
+        with ThreadPoolExecutor(jobs) as pool:
+            load = partial(Classifier, threads=1)
+            classifiers = list(pool.map(load, [bundle] * jobs))
     except (StoreError, BundleError, SettingsError) as error:
         raise click.ClickException(str(error)) from error
-    unreadable = 0
-    with _open_table(csv_path) as table, Decoder() as decoder:
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(COLUMNS + (STABILITY_COLUMNS if stability else ()))
-        with click.progressbar(photos, label="Classifying", file=sys.stderr) as bar:
-            for name, path in bar:
-                try:
-                    writer.writerow(_classify_file(name, path, decoder, classifier, stability))
-                except (ImageError, OSError) as error:
+    version = bundle.manifest.version
+    written = unreadable = 0
+    try:
+        with (
+            open_table(csv_path, resume=resume, version=version, stability=stability) as table,
+            Decoder(children=jobs) as decoder,
+        ):
+            photos = [photo for photo in found.photos if photo[0] not in table.done]
+            files = (file for _, file in photos)
+            answers = answer_files(files, decoder, classifiers, stability=stability)
+            shown = show_progress(answers, len(photos))
+            for (name, _), answer in zip(photos, shown, strict=True):
+                if isinstance(answer, Answer):
+                    table.write(describe_answer(name, answer, version))
+                else:
+                    table.write(describe_unreadable(name, answer, version))
                     unreadable += 1
-                    writer.writerow((guard_cell(name), "", "", "false", str(error)))
-    if skipped:
-        click.echo(f"{skipped} files were skipped: by their suffix they are not photos.", err=True)
+                written += 1
+    except KeyboardInterrupt:
+        remedy = f" --csv {csv_path} --resume continues." if csv_path else ""
+        click.echo(f"\nStopped: {written} photos were classified.{remedy}", err=True)
+        sys.exit(_INTERRUPTED)
+    except TableError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        if csv_path is None:
+            raise  # click knows what to do where the reader of the output is gone
+        raise click.ClickException(f"{csv_path} cannot be written: {error.strerror}.") from error
+    except BusyError as error:
+        raise click.ClickException("No process that decodes photos can be started.") from error
+    if skipped := len(found.photos) - len(photos):
+        click.echo(f"{skipped} photos were in {csv_path} already.", err=True)
+    if found.skipped:
+        click.echo(f"{found.skipped} files were skipped: they are not photos.", err=True)
     if unreadable:
         raise click.ClickException(
             f"{unreadable} of {len(photos)} photos could not be read; see the column reasons."
         )
-
-
-def _find_photos(paths: tuple[Path, ...]) -> tuple[list[tuple[str, Path]], int]:
-    """Find the photos in `paths`.
-
-    Returns:
-        (value of the column image, file) of each photo, and the number of other files. The value is
-        relative to the folder if a single folder was given, else it begins with the path as given.
-    """
-    photos, skipped = [], 0
-    for path in paths:
-        folder = path.is_dir()
-        files = sorted(file for file in path.rglob("*") if file.is_file()) if folder else [path]
-        for file in files:
-            if folder and file.suffix.lower() not in SUFFIXES:
-                skipped += 1
-                continue
-            name = file.relative_to(path) if folder and len(paths) == 1 else file
-            photos.append((name.as_posix(), file))
-    return photos, skipped
-
-
-def _classify_file(
-    name: str, path: Path, decoder: Decoder, classifier: Classifier, stability: bool
-) -> list[str]:
-    answer = answer_photo(path.read_bytes(), decoder, classifier, stability=stability)
-    probability = "" if answer.probability is None else f"{answer.probability:.7f}"
-    reasons = "; ".join(answer.reasons)
-    row = [
-        guard_cell(name),
-        probability,
-        answer.label or "",
-        _format_bool(answer.assessable),
-        reasons,
-    ]
-    if stability:
-        if answer.stability is None:
-            return [*row, "", "", ""]
-        low, high = answer.stability
-        row += [f"{low:.7f}", f"{high:.7f}", _format_bool(answer.uncertain)]
-    return row
-
-
-def _format_bool(value: bool) -> str:
-    return "true" if value else "false"
-
-
-@contextlib.contextmanager
-def _open_table(path: Path | None) -> Iterator[IO[str]]:
-    """Open standard output, or `path`, which is written completely or not at all."""
-    if path is None:
-        yield sys.stdout
-        return
-    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        yield file
 
 
 if __name__ == "__main__":

@@ -104,8 +104,10 @@ class Answers(_Shape):
 
 
 def wants_json() -> bool:
-    """Return whether the client prefers JSON; without a preference it gets the page."""
-    return request.accept_mimetypes.best_match([_HTML, _JSON, _PROBLEM], _HTML) != _HTML
+    """Return whether to answer in JSON: unless `Accept` names `text/html`, as browsers do."""
+    accepted = request.accept_mimetypes
+    named = any(kind.lower().startswith(_HTML) and quality > 0 for kind, quality in accepted)
+    return not named or accepted.best_match([_HTML, _JSON, _PROBLEM], _HTML) != _HTML
 
 
 def describe_answer(name: str, answer: Answer, manifest: Manifest) -> ImageAnswer:

@@ -30,7 +30,7 @@ def describe_api(app: Flask) -> dict[str, Any]:
         info={
             "description": "Classifies photos of skin lesions as malignant (melanoma) or benign. "
             "The result is not a diagnosis. Photos are kept in memory during the request and "
-            "are not stored.",
+            "are not stored. Answers are JSON, unless the header Accept names text/html.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         servers=[{"url": "/"}],
@@ -48,8 +48,9 @@ def describe_api(app: Flask) -> dict[str, Any]:
     return spec.to_dict()
 
 
+_STRING = {"type": "string"}
 _HEADERS = {
-    HEADER: {"description": "The request's ID, as in the log.", "schema": {"type": "string"}},
+    HEADER: {"description": "The request's ID, as in the log.", "schema": _STRING},
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}},
 }
 
@@ -67,7 +68,7 @@ def _answer(description: str, *headers: str, **content: str | None) -> dict[str,
         "description": description,
         "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in (HEADER, *headers)},
         "content": {
-            kind: {"schema": {"$ref": _TEMPLATE.format(model=shape)} if shape else {}}
+            kind: {"schema": {"$ref": _TEMPLATE.format(model=shape)} if shape else _STRING}
             for kind, shape in content.items()
         },
     }
@@ -96,10 +97,13 @@ def _describe_predict(app: Flask) -> dict[str, Any]:
                                 "type": "array",
                                 "minItems": 1,
                                 "maxItems": MAX_IMAGES,
-                                "description": "JPEG, PNG, WebP or HEIC; together at most "
-                                f"{megabytes} MB.",
+                                "description": "JPEG, PNG, WebP or HEIC, each with a file name; "
+                                f"together at most {megabytes} MB.",
+                                # OpenAPI 3.1 has contentMediaType for files; generators of
+                                # clients know them by the format of 3.0.
                                 "items": {
                                     "type": "string",
+                                    "format": "binary",
                                     "contentMediaType": "application/octet-stream",
                                 },
                             },

@@ -9,6 +9,7 @@ from typing import Any
 from urllib3 import encode_multipart_formdata
 
 JSON = {"Accept": "application/json"}
+HTML = {"Accept": "text/html"}
 
 
 def encode_form(photos: Iterable[bytes], **fields: str) -> tuple[bytes, dict[str, str]]:

@@ -122,8 +122,12 @@ def read_pins(file: str) -> dict[str, str]:
     ("name", "sources"),
     [
         ("requirements", ["requirements"]),
+        ("requirements-dicom", ["requirements-dicom"]),
         ("requirements-training", ["requirements", "requirements-training"]),
-        ("requirements-dev", ["requirements", "requirements-training", "requirements-dev"]),
+        (
+            "requirements-dev",
+            ["requirements", "requirements-training", "requirements-dicom", "requirements-dev"],
+        ),
         ("requirements-alone", ["requirements-alone"]),
     ],
 )

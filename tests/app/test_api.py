@@ -29,6 +29,53 @@ def test_each_problem_type_that_is_given_is_described(client: FlaskClient, post:
     assert answer.get_json()["type"] in described
 
 
+def test_the_names_that_generated_clients_call_by_stay(client: FlaskClient) -> None:
+    paths = client.get("/openapi.json").get_json()["paths"]
+    names = {
+        path: (method, operation["operationId"])
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+    }
+    assert names == {
+        "/predict": ("post", "predict"),
+        "/model": ("get", "showModel"),
+        "/healthz": ("get", "tellHealth"),
+        "/readyz": ("get", "tellReadiness"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        (None, "json"),
+        ("*/*", "json"),
+        ("application/json", "json"),
+        ("application/problem+json", "json"),
+        ("image/avif,image/webp,*/*;q=0.8", "json"),
+        ("text/html;q=0, */*", "json"),
+        ("text/html;q=0.5, application/json", "json"),
+        ("not a type", "json"),
+        ("text/html", "html"),
+        ("Text/HTML", "html"),
+        ("text/html, application/json", "html"),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "html"),
+    ],
+)
+def test_answers_and_errors_are_json_unless_html_is_named(
+    post: Post, client: FlaskClient, small_photo: bytes, accept: str | None, kind: str
+) -> None:
+    headers = {} if accept is None else {"Accept": accept}
+    for answer in (
+        post(small_photo, headers=headers),
+        post(b"no image", headers=headers),
+        client.get("/model", headers=headers),
+        client.get("/nothing", headers=headers),
+        client.get("/predict", headers=headers),
+    ):
+        assert answer.mimetype
+        assert kind in answer.mimetype, answer.status
+
+
 def test_every_reference_of_the_description_leads_somewhere(client: FlaskClient) -> None:
     api = client.get("/openapi.json").get_json()
     for reference in re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(api)):

@@ -1,5 +1,7 @@
 import csv
 import io
+import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,13 +9,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+import app
 from app.__main__ import main
+from app.table import COLUMNS
 from processing.bundle import Bundle
 from tests.app.fixture_types import MakeBundle, Post
 
 Classify = Callable[..., Result]
-
-COLUMNS = ["image", "probability", "label", "assessable", "reasons"]
 
 
 @pytest.fixture
@@ -29,6 +31,12 @@ def classify(served: Bundle) -> Classify:
 
 def read(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_the_columns_are_those_of_the_pages_own_table() -> None:
+    script = (Path(app.__file__).parent / "static" / "js" / "results.js").read_text("utf-8")
+    (listed,) = re.findall(r"^const COLUMNS = (\[.*\]);$", script, re.MULTILINE)
+    assert tuple(json.loads(listed)) == COLUMNS
 
 
 @pytest.fixture
@@ -47,26 +55,29 @@ def test_a_folder_is_classified_in_order_and_below(
 ) -> None:
     result = classify(folder)
     assert result.exit_code == 0, result.stderr
-    assert result.stdout.splitlines()[0].split(",") == COLUMNS
+    assert result.stdout.splitlines()[0].split(",") == list(COLUMNS)
     small, first, second = read(result.stdout)
-    assert [row["image"] for row in (small, first, second)] == ["a.JPG", "b.jpg", "below/c.jpeg"]
+    assert [row["name"] for row in (small, first, second)] == ["a.JPG", "b.jpg", "below/c.jpeg"]
+    version = served.manifest.version
     assert small == dict.fromkeys(COLUMNS, "") | {
-        "image": "a.JPG",
-        "assessable": "false",
+        "name": "a.JPG",
         "reasons": "too_small",
+        "version": version,
     }
     (page,) = post(photo).get_json()["images"]
-    assert float(first["probability"]) == pytest.approx(page["probability"], abs=1e-6)
-    assert first["label"] == page["label"]
-    assert first["assessable"] == "true"
-    assert first["reasons"] == ""
+    for column in ("probability", "threshold"):
+        assert float(first[column]) == pytest.approx(page[column], abs=1e-6)
+    for column in ("label", "verdict", "modality"):
+        assert first[column] == page[column]
+    assert (first["reasons"], first["version"]) == ("", version)
+    assert (first["lowest"], first["highest"], first["uncertain"]) == ("", "", "")
     assert "1 files were skipped" in result.stderr
 
 
 def test_files_are_named_as_they_were_given(classify: Classify, folder: Path) -> None:
     given = [folder / "b.jpg", folder / "below"]
     rows = read(classify(*given).stdout)
-    assert [row["image"] for row in rows] == [
+    assert [row["name"] for row in rows] == [
         str(folder / "b.jpg"),
         str(folder / "below" / "c.jpeg"),
     ]
@@ -77,7 +88,7 @@ def test_a_name_that_a_spreadsheet_would_run_is_guarded(classify: Classify, fold
     (folder / "b.jpg").write_bytes(b"no photo")
     (folder / "b.jpg").rename(folder / "@b.jpg")
     rows = read(classify(folder).stdout)
-    assert [row["image"] for row in rows] == ["'=cmd().jpg", "'@b.jpg", "below/c.jpeg"]
+    assert [row["name"] for row in rows] == ["'=cmd().jpg", "'@b.jpg", "below/c.jpeg"]
 
 
 def test_the_table_is_written_to_a_file(classify: Classify, folder: Path, tmp_path: Path) -> None:
@@ -94,8 +105,8 @@ def test_unreadable_photos_get_a_row_and_an_exit_code(classify: Classify, folder
     result = classify(folder)
     assert result.exit_code == 1
     row = read(result.stdout)[1]
-    assert row["image"] == "b.jpg"
-    assert row["assessable"] == "false"
+    assert row["name"] == "b.jpg"
+    assert (row["verdict"], row["label"], row["probability"]) == ("", "", "")
     assert "not a JPEG" in row["reasons"]
     assert "1 of 3 photos could not be read" in result.stderr
 
@@ -123,6 +134,9 @@ def test_another_model_can_be_named(
     [
         (("missing.jpg",), "does not exist"),
         ((".", "--csv", "missing/out.csv"), "the folder missing is missing"),
+        ((".", "--csv", "notes.txt"), "notes.txt is not a table"),
+        ((".", "--csv", "notes.txt", "--resume"), "notes.txt is not a table"),
+        ((".", "--resume"), "--csv FILE"),
         ((".", "--model", "missing"), "missing"),
         (("empty",), "No photos"),
     ],

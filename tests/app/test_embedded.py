@@ -11,6 +11,7 @@ from app.examples import EXAMPLES, FOLDER, Example
 from processing.bundle import Bundle
 from processing.decoding.decoder import Decoder
 from tests.app.fixture_types import MakeClient
+from tests.forms import HTML
 from tests.isic import ISIC2017_TEST_SQUARES, list_photos, needs
 
 NO_LESION = ("chelsea.png", "astronaut.png", "coffee.png", "page.png")  # a cat, a face
@@ -52,7 +53,7 @@ def test_the_page_says_so_without_a_score(
     monkeypatch.delenv("MODEL_URI")
     cat = Path(skimage.__file__).with_name("data") / "chelsea.png"
     form = {"image": (cat.open("rb"), "cat.png")}
-    page = make_client().post("/predict", data=form).text
+    page = make_client().post("/predict", data=form, headers=HTML).text
     assert "This photo cannot be judged" in page
     assert "does not look like a close-up of a skin spot" in page
     assert 'class="advice"' not in page

@@ -6,6 +6,7 @@ from flask.testing import FlaskClient
 from config.faults import WithoutTexts
 from processing.bundle import Label
 from tests.app.fixture_types import MakeBundle, MakeClient
+from tests.forms import HTML
 
 JSON = {"Accept": "application/json"}
 
@@ -96,7 +97,10 @@ def test_percent_signs_and_html_in_a_manifest_are_shown_as_they_are(
     bundle = make_bundle(label=Label(name=odd, covers=odd, not_covered=""))
     client = make_client(model_uri=str(bundle.path))
     form = {"image": (io.BytesIO(photo), "a.jpg")}
-    for answer in (client.get("/model"), client.post("/predict", data=form)):
+    for answer in (
+        client.get("/model", headers=HTML),
+        client.post("/predict", data=form, headers=HTML),
+    ):
         assert answer.status_code == 200
         assert "100 % %s %(x)d &lt;b&gt;bold&lt;/b&gt;" in answer.text
         assert "<b>" not in answer.text

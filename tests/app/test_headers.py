@@ -4,6 +4,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.app.fixture_types import MakeClient, Post
+from tests.forms import HTML
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -39,7 +40,13 @@ def test_a_result_is_kept_nowhere(post: Post, photo: bytes) -> None:
 def test_the_page_has_nothing_inline_and_nothing_from_elsewhere(
     client: FlaskClient, post: Post, photo: bytes
 ) -> None:
-    for page in (client.get("/").text, post(photo, headers={}).text, client.get("/model").text):
+    answers = (
+        client.get("/"),
+        client.get("/docs"),
+        client.get("/model", headers=HTML),
+        post(photo, headers=HTML),
+    )
+    for page in (answer.text for answer in answers):
         assert not re.search(r"\sstyle=|<style|\son\w+=", page)
         assert not re.search(r"<script(?![^>]*\ssrc=\"/static/)", page)
         assert not re.search(r"(src|href|action)=\"(https?:)?//", page)

@@ -10,7 +10,7 @@ from babel.messages.pofile import read_po
 from flask.testing import FlaskClient
 
 from app.languages import FOLDER, LANGUAGES
-from tests.forms import encode_form
+from tests.forms import HTML, encode_form
 
 
 def test_the_page_speaks_the_browsers_language(client: FlaskClient) -> None:
@@ -55,7 +55,9 @@ def test_faults_are_told_in_german(client: FlaskClient, content: bytes, says: st
 @pytest.mark.parametrize("language", [name for name in LANGUAGES if name != "en"])
 def test_errors_and_titles_are_translated(client: FlaskClient, language: str) -> None:
     for path in ("/missing", "/model", "/docs"):
-        english, other = (client.get(f"{path}?lang={name}").text for name in ("en", language))
+        english, other = (
+            client.get(f"{path}?lang={name}", headers=HTML).text for name in ("en", language)
+        )
         titles = [
             re.findall("<title>(.*?)</title>|<h1>(.*?)</h1>", page) for page in (english, other)
         ]

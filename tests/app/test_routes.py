@@ -12,6 +12,7 @@ from PIL import Image, ImageFilter
 from processing.bundle import Bundle
 from processing.image import read_square
 from tests.app.fixture_types import MakeBundle, MakeClient, Post
+from tests.forms import HTML
 from tests.isic import ISIC2019_ORIGINAL, list_photos, needs
 
 
@@ -96,11 +97,6 @@ def test_the_page_shows_the_square_that_the_model_saw(
     assert shown.size == (served.manifest.input.size,) * 2
 
 
-def test_who_states_no_preference_gets_the_page(post: Post, photo: bytes) -> None:
-    assert post(photo, headers={}).mimetype == "text/html"
-    assert post(photo, headers={"Accept": "*/*"}).mimetype == "text/html"
-
-
 def test_a_photo_that_is_too_small_gets_no_label(post: Post, small_photo: bytes) -> None:
     (image,) = post(small_photo).get_json()["images"]
     assert image["assessable"] is False
@@ -147,7 +143,7 @@ def test_a_bad_photo_among_several_spoils_only_its_own_entry(post: Post, photo: 
 
 
 def test_the_model_page_shows_version_and_card(client: FlaskClient, served: Bundle) -> None:
-    page = client.get("/model").text
+    page = client.get("/model", headers=HTML).text
     assert served.manifest.version in page
     assert "<h2>Licence</h2>" in page
 
@@ -157,7 +153,7 @@ def test_the_model_page_does_not_obey_html_in_a_card(
 ) -> None:
     card = b"# Card\n\n<script>alert(1)</script>\n"
     bundle = make_bundle(files={"MODEL_CARD.md": card})
-    page = make_client(model_uri=str(bundle.path)).get("/model").text
+    page = make_client(model_uri=str(bundle.path)).get("/model", headers=HTML).text
     assert "<script>alert" not in page
 
 

@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 
 from processing.bundle import FILES, Bundle
 from tests.app.fixture_types import MakeBundle, MakeClient, WaitUntil
+from tests.forms import HTML
 
 WaitForFailure = Callable[[FlaskClient], None]
 
@@ -32,7 +33,7 @@ def test_a_bundle_in_a_folder_is_served(make_client: MakeClient, make_bundle: Ma
     bundle = make_bundle(files={"MODEL_CARD.md": b"# Another card\n"})
     client = make_client(model_uri=str(bundle.path))
     assert bundle.manifest.version in client.get("/readyz").text
-    assert "Another card" in client.get("/model").text
+    assert "Another card" in client.get("/model", headers=HTML).text
 
 
 def test_a_bundle_of_format_1_is_served(make_client: MakeClient, make_bundle: MakeBundle) -> None:

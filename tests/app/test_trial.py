@@ -13,6 +13,7 @@ from app import metrics, service, trial
 from app.service import ModelInService
 from processing.bundle import Bundle, BundleError
 from tests.app.fixture_types import MakeBundle, MakeClient, WaitUntil
+from tests.forms import HTML
 
 # A graph that asks for as much memory as its photo says: a white one for 1.7 GB.
 GREEDY = """
@@ -139,7 +140,7 @@ def test_the_card_is_read_when_the_model_is_loaded(
     bundle = make_new(make_bundle, "card that vanishes")
     client = make_client(model_uri=str(bundle.path))
     (bundle.path / "MODEL_CARD.md").unlink()
-    assert "card that vanishes" in client.get("/model").text
+    assert "card that vanishes" in client.get("/model", headers=HTML).text
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ from flask.testing import FlaskClient
 
 from app.trust import list_records
 from processing.bundle import Bundle
+from tests.forms import HTML
 
 
 def test_photos_that_the_model_had_never_seen_come_first_and_the_most_of_them(
@@ -37,7 +38,7 @@ def test_the_model_page_begins_with_five_lines_for_everyone(
     client: FlaskClient, served: Bundle
 ) -> None:
     best = list_records(served.manifest, None)[0]
-    page = client.get("/model").text
+    page = client.get("/model", headers=HTML).text
     summary = page[page.index("In short") : page.index("Current model")]
     assert summary.count("<li>") == 5
     assert f"it flagged {100 * best.sensitivity.value:.0f} of 100 with melanoma" in summary

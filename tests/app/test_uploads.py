@@ -148,13 +148,13 @@ def test_a_files_name_is_shown_and_not_obeyed(client: FlaskClient, photo: bytes)
 
 
 @pytest.mark.parametrize("accept", ["image/png", "nonsense", "*/*;q=0"])
-def test_an_accept_that_nothing_fits_gets_the_page(
+def test_an_accept_that_nothing_fits_gets_json(
     client: FlaskClient, photo: bytes, accept: str
 ) -> None:
     data = {"image": (io.BytesIO(photo), "a.jpg")}
     answer = client.post("/predict", data=data, headers={"Accept": accept})
     assert answer.status_code == 200
-    assert answer.mimetype == "text/html"
+    assert answer.mimetype == "application/json"
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20_000, 40)])

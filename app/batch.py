@@ -1,0 +1,134 @@
+"""Many photos: found in folders, read, and classified on all cores at once."""
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from typing import NamedTuple, TypeVar
+
+from app.answer import Answer, answer_photo
+from app.classifier import Classifier
+from app.dicom import HEAD_BYTES, extract_photo, is_dicom
+from processing.decoding.decoder import SERVING, Decoder
+from processing.refusals import SUFFIXES, ImageError, TooMuchMemoryError
+
+STANDARD_INPUT = Path("-")
+MAX_BYTES = SERVING.max_bytes  # of a file; its decoder would not take more
+_AHEAD = 4  # photos for each core whose results may wait for that of an earlier one
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+class Found(NamedTuple):
+    """The photos in some folders."""
+
+    photos: list[tuple[str, Path]]  # what names the photo in the table, and its file
+    skipped: int  # number of files that are no photos
+    dicom: int  # number of photos that are DICOM files
+
+
+def count_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def find_photos(paths: Sequence[Path]) -> Found:
+    """Find the photos in `paths`, and those in folders and their subfolders.
+
+    A name is relative to the folder if a single folder was given, else it begins with the path as
+    given. In folders, photos are known by their suffix, and DICOM files by their first bytes.
+    """
+    photos, skipped, dicom = [], 0, 0
+    for path in paths:
+        if path == STANDARD_INPUT:
+            photos.append(("stdin", path))
+            continue
+        folder = path.is_dir()
+        files = sorted(file for file in path.rglob("*") if file.is_file()) if folder else [path]
+        for file in files:
+            if file.suffix.lower() not in SUFFIXES:
+                of_dicom = _is_dicom_file(file)
+                dicom += of_dicom
+                if folder and not of_dicom:
+                    skipped += 1
+                    continue
+            name = file.relative_to(path) if folder and len(paths) == 1 else file
+            # A name on a disk may be no text: it is then written with escapes.
+            photos.append((name.as_posix().encode(errors="backslashreplace").decode(), file))
+    return Found(photos, skipped, dicom)
+
+
+def _is_dicom_file(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return is_dicom(file.read(HEAD_BYTES))
+    except OSError:  # told when the photo is read, if it was named
+        return False
+
+
+def read_photo(path: Path) -> bytes:
+    """Read a photo from a file, or from standard input; of a DICOM file, the photo within.
+
+    Raises:
+        ImageError: the file is too large, or a DICOM file without a photo that can be read.
+        OSError: it cannot be read.
+    """
+    if path == STANDARD_INPUT:
+        data = sys.stdin.buffer.read(MAX_BYTES + 1)
+    else:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise TooMuchMemoryError
+    return extract_photo(data) if is_dicom(data) else data
+
+
+def answer_files(
+    paths: Iterable[Path],
+    decoder: Decoder,
+    classifiers: Sequence[Classifier],
+    *,
+    stability: bool,
+) -> Iterator[Answer | ImageError | OSError]:
+    """Classify photos, as many at a time as there are `classifiers`; yield the results in order.
+
+    Raises:
+        BusyError: no process that decodes can be started.
+    """
+    free: SimpleQueue[Classifier] = SimpleQueue()
+    for classifier in classifiers:
+        free.put(classifier)
+
+    def answer(path: Path) -> Answer | ImageError | OSError:
+        classifier = free.get()
+        try:
+            return answer_photo(read_photo(path), decoder, classifier, stability=stability)
+        except (ImageError, OSError) as error:
+            return error
+        finally:
+            free.put(classifier)
+
+    return _map_in_order(answer, paths, len(classifiers))
+
+
+def _map_in_order(
+    function: Callable[[_Item], _Result], items: Iterable[_Item], threads: int
+) -> Iterator[_Result]:
+    """Yield `function` of each item in order; it runs in `threads`, little ahead of the caller."""
+    waiting: deque[Future[_Result]] = deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > _AHEAD * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
