@@ -66,13 +66,14 @@ def run_on_beam(
 @contextmanager
 def _watching(items: Sequence[Any], report: Callable[[int], object]) -> Iterator[None]:
     """Report the items whose output exists, since runners only report the end of a pipeline."""
-    left = list(items)
+    left = {item.output: item.images for item in items}
+    folders = {epath.Path(output).parent for output in left}
     done = threading.Event()
 
     def look() -> None:
-        for item in [item for item in left if epath.Path(item.output).exists()]:
-            left.remove(item)
-            report(item.images)
+        for path in [path for folder in folders for path in folder.iterdir()]:
+            if (images := left.pop(str(path), None)) is not None:
+                report(images)
 
     def watch() -> None:
         while not done.wait(_POLL_SECONDS):

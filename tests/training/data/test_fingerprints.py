@@ -1,4 +1,5 @@
 import io
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,37 @@ def test_distances_are_those_of_a_bit_by_bit_count(hashes: list[str]) -> None:
     assert len(found) == 39 * 38 / 2
     for (i, j), bits in found.items():
         assert bits == (int(hashes[i], 16) ^ int(hashes[j], 16)).bit_count()
+
+
+def draw_hashes(count: int, seed: int) -> list[str]:
+    return [np.random.default_rng([seed, number]).bytes(32).hex() for number in range(count)]
+
+
+def flip(phash: str, bits: int, first: int) -> str:
+    """Flip `bits` of the 256 bits of a hash, from bit `first` on."""
+    return f"{int(phash, 16) ^ ((1 << bits) - 1 << first):064x}"
+
+
+def test_no_near_pair_is_missed_wherever_its_bits_differ() -> None:
+    hashes = draw_hashes(300, seed=1)
+    places = [(bits, first) for bits in (1, 31, 32, 33, 64) for first in range(0, 192, 16)]
+    hashes += [flip(one, *place) for one, place in zip(hashes, places, strict=False)]
+    counted = [
+        (i, j, (int(hashes[i], 16) ^ int(hashes[j], 16)).bit_count())
+        for i, j in combinations(range(len(hashes)), 2)
+    ]
+    near = [(i, j, bits) for i, j, bits in counted if bits <= MAX_DISTANCE]
+    assert len(near) == 3 * 12
+    assert list(find_pairs(hashes)) == near
+
+
+@pytest.mark.parametrize("twin", [8_191, 8_192, 8_200, 8_999])
+def test_pairs_are_found_among_so_many_hashes_that_they_are_compared_in_parts(twin: int) -> None:
+    hashes = draw_hashes(9_000, seed=2)
+    hashes[twin] = flip(hashes[17], 32, first=100)
+    found = list(find_pairs([hashes[17], hashes[twin]], hashes))
+    assert found == [(0, 17, 0), (0, twin, 32), (1, 17, 32), (1, twin, 0)]
+    assert list(find_pairs(["", *hashes])) == [(18, twin + 1, 32)]
 
 
 def test_a_folder_with_swapped_colours_is_named() -> None:

@@ -1,8 +1,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.model_selection import StratifiedGroupKFold
 
-from training.data.folds import assign_shards, describe_separation, shards_of_fold
+from training.data.folds import (
+    WatchedSplitter,
+    assign_shards,
+    describe_separation,
+    shards_of_fold,
+)
 from training.errors import TrainingError
 
 
@@ -70,6 +76,17 @@ def test_a_few_images_of_as_many_kinds_are_divided() -> None:
     cases["skin_tone"] = [str(number) for number in range(12)]
     cases["shard"] = assign_shards(cases, 3, seed=0)
     assert cases.groupby("shard")["target"].sum().tolist() == [1, 1, 1]
+
+
+def test_the_splitter_reports_each_group_and_divides_as_scikit_learn_does() -> None:
+    cases = make_cases(100)
+    reported: list[int] = []
+    given = cases, cases["target"], cases["group"]
+    watched = WatchedSplitter(5, 0, reported.append).split(*given)
+    usual = StratifiedGroupKFold(5, shuffle=True, random_state=0).split(*given)
+    for (_, ours), (_, theirs) in zip(watched, usual, strict=True):
+        assert (ours == theirs).all()
+    assert reported == [1] * 100
 
 
 def test_the_seed_decides_the_split() -> None:
