@@ -15,7 +15,8 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.serving import Server, draw_jpeg, pack_form, serve
+from benchmarks.server import Server, draw_jpeg, pack_form, serve
+from benchmarks.tool import Report, benchmark
 
 NEVER_SECONDS = 30
 FILE = b'--e\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
@@ -62,8 +63,8 @@ def hold(server: Server, count: int, sent: bytes) -> Iterator[socket.socket]:
         yield connection
 
 
-def ask_elsewhere(server: Server, *request: object) -> str:
-    """Return status and seconds of a request from an address of its own."""
+def ask_elsewhere(server: Server, *request: object) -> tuple[float, str]:
+    """Return seconds and status of a request from an address of its own."""
     started = time.monotonic()
     connection = http.client.HTTPConnection(
         *("127.0.0.1", server.port), timeout=NEVER_SECONDS, source_address=("127.0.0.2", 0)
@@ -73,8 +74,8 @@ def ask_elsewhere(server: Server, *request: object) -> str:
             connection.request(*request)  # type: ignore[arg-type]
             status = str(connection.getresponse().status)
         except OSError:
-            return "never"
-    return f"{status} {time.monotonic() - started:.2f} s"
+            status = "never answered"
+    return time.monotonic() - started, f"s, {status}"
 
 
 def measure_peak(process: psutil.Process) -> float:
@@ -83,13 +84,12 @@ def measure_peak(process: psutil.Process) -> float:
     return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmHWM"))
 
 
-def main() -> None:
-    """Print a row for each attack."""
+@benchmark(*ATTACKS, libraries=("flask", "gunicorn"))
+def main(report: Report, parts: list[str]) -> None:
+    """Print what each attack costs."""
     form = pack_form(draw_jpeg(1024, 1024))
-    print(
-        "| attack | health check | a photo of someone else | memory | stop |\n|---|---|---|---|---|"
-    )
-    for name, (count, sent) in ATTACKS.items():
+    for name in parts:
+        count, sent = ATTACKS[name]
         with ExitStack() as held, serve("wsgi:app") as server:
             (worker,) = psutil.Process(server.process.pid).children()
             ask_elsewhere(server, "POST", "/predict", *form)
@@ -104,7 +104,11 @@ def main() -> None:
             server.process.send_signal(signal.SIGTERM)
             server.process.wait(60)
             stop = time.monotonic() - asked
-        print(f"| {name} | {health} | {photo} | +{taken:.0f} MB | {stop:.1f} s |", flush=True)
+        report.begin(name)
+        report.add("health check", *health)
+        report.add("a photo of someone else", *photo)
+        report.add("memory above rest", taken, "MB")
+        report.add("stop", stop, "s")
 
 
 if __name__ == "__main__":

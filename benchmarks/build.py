@@ -1,8 +1,9 @@
-"""Measure the cost of a build: `python -m benchmarks.build [--images DIR] [--count N]`.
+"""Measure the cost of a build: `python -m benchmarks.build`.
 
 Compares the build's images per second with the loop that the public notebooks use, and with a
-bound: libjpeg-turbo alone, decoding at the scale that the cut needs and encoding the square. Then
-compares the build's memory for few images and for ten times as many.
+bound: libjpeg-turbo alone, decoding at the scale that the cut needs and encoding the square.
+`small` photos are as they are, `large` ones have 24 megapixels. `memory` compares that of the build
+for few images and for ten times as many.
 """
 
 import contextlib
@@ -22,8 +23,8 @@ import click
 import numpy as np
 from PIL import Image, JpegImagePlugin
 
-from benchmarks.photos import describe_machine, draw_photos, list_photos
-from benchmarks.pixels import print_paths
+from benchmarks.photos import draw_photos, list_photos
+from benchmarks.tool import Report, benchmark
 from processing import image as cutting
 from processing.strips import Strips
 from training.commands.options import FOLDER
@@ -35,10 +36,10 @@ SIZE, CROP = 384, 0.5  # of the preset 384
 FRAMING = cutting.Framing(SIZE, CROP, cutting.DEFAULT_PATH)
 ROUNDS = 3
 DRAWN, DRAWN_SIDE = 128, 1024  # lesions to draw if there are no photos, and their side in pixels
-# The size of ISIC 2020's photos in pixels; four pieces of the build, two for each of two processes.
-LARGE, LARGE_COUNT = (6000, 4000), 256
+# The size of ISIC 2020's photos in pixels; two pieces of the build, one for each of two processes.
+LARGE, LARGE_COUNT = (6000, 4000), 128
 LARGE_ORIGINALS = 64
-MEMORY_COUNTS = 500, 5000
+MEMORY_COUNTS = 200, 2000
 NOTEBOOK_QUALITY = 94
 
 ONE, TWO = "our build, 1 process", "our build, 2 processes"
@@ -219,12 +220,12 @@ def read_pss_mb(pid: int) -> float:
     return 0.0
 
 
-def print_rates(photos: Sequence[Path], loop_goal: float) -> None:
+def print_rates(report: Report, photos: Sequence[Path], loop_goal: float) -> None:
     """Measure several rounds over `photos`, and print the medians of their rates and ratios."""
     measure_round(photos[:32])  # imports, and other work of the first call
     rounds = [measure_round(photos) for _ in range(ROUNDS)]
     for name in rounds[0]:
-        print(f"  {name:<48}{statistics.median(rates[name] for rates in rounds):>9.1f} images/s")
+        report.add(name, statistics.median(rates[name] for rates in rounds), "images/s")
     for over, under, goal in (
         (ONE, BOUND, "goal 0.9"),
         (ONE, RESIZING, "what these pixels allow"),
@@ -232,11 +233,13 @@ def print_rates(photos: Sequence[Path], loop_goal: float) -> None:
         (ONE, LOOP, f"goal {loop_goal}"),
     ):
         ratio = statistics.median(rates[over] / rates[under] for rates in rounds)
-        name = f"{over.partition(',')[2][1:]} / {under.partition(':')[0]}"
-        print(f"  {name:<48}{ratio:>9.2f} ({goal})")
+        report.add(f"{over.partition(',')[2][1:]} / {under.partition(':')[0]}", ratio, "", goal)
 
 
-@click.command()
+@benchmark(
+    "small", "large", "memory",
+    libraries=("pillow", "simplejpeg", "opencv-python-headless", "tensorflow"),
+)  # fmt: skip
 @click.option(
     "--images",
     type=FOLDER,
@@ -245,29 +248,31 @@ def print_rates(photos: Sequence[Path], loop_goal: float) -> None:
     help="Folder of full-size JPEGs; if it does not exist, photos are drawn.",
 )
 @click.option("--count", type=click.IntRange(64), default=2048, show_default=True)
-def main(images: Path, count: int) -> None:
+def main(report: Report, parts: list[str], images: Path, count: int) -> None:
     """Measure and print."""
-    print(describe_machine("pillow", "simplejpeg", "opencv-python-headless", "tensorflow"))
-    print_paths()
-    print()
-    with TemporaryDirectory() as folder:
-        originals = sorted(images.glob("*.jpg")) or draw_photos(Path(folder), DRAWN, DRAWN_SIDE)
-        small = make_variants(originals, Path(folder) / "small", max(count, MEMORY_COUNTS[-1]))
-        some = originals[:: max(1, len(originals) // LARGE_ORIGINALS)][:LARGE_ORIGINALS]
-        large = make_variants(some, Path(folder) / "large", LARGE_COUNT, LARGE)
-        print(
-            f"{len(originals)} {'photos of ' + str(images) if images.is_dir() else 'drawn photos'} "
-            f"and their mirrored and turned copies, to {SIZE} px; medians of {ROUNDS} rounds"
-        )
-        print(f"\n{count} as large as they are, {_mean_kb(small[:count]):.0f} kB each")
-        print_rates(small[:count], loop_goal=1)
-        print(f"\n{len(large)} of {LARGE[0]} x {LARGE[1]} px, {_mean_kb(large):.0f} kB each")
-        print_rates(large, loop_goal=2.5)
-        print("\nPeak PSS of the command with 2 worker processes")
-        few, many = (measure_memory(small[:n]) for n in MEMORY_COUNTS)
-    print(f"  {f'{MEMORY_COUNTS[0]} images':<48}{few:>9.0f} MB")
-    print(f"  {f'{MEMORY_COUNTS[1]} images':<48}{many:>9.0f} MB")
-    print(f"  {'ratio':<48}{many / few:>9.2f} (goal: flat)")
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        originals = sorted(images.glob("*.jpg")) or draw_photos(folder, DRAWN, DRAWN_SIDE)
+        kind = f"of {len(originals)} {'photos' if images.is_dir() else 'drawn photos'}"
+        if {"small", "memory"} & {*parts}:
+            small = make_variants(originals, folder / "small", max(count, MEMORY_COUNTS[-1]))
+        if "small" in parts:
+            report.begin(
+                f"{count} {kind}, turned and mirrored, {_mean_kb(small[:count]):.0f} kB each"
+            )
+            print_rates(report, small[:count], loop_goal=1)
+        if "large" in parts:
+            some = originals[:: max(1, len(originals) // LARGE_ORIGINALS)][:LARGE_ORIGINALS]
+            photos = make_variants(some, folder / "large", LARGE_COUNT, LARGE)
+            width, height = LARGE
+            report.begin(f"{LARGE_COUNT} of {width} x {height} px, {_mean_kb(photos):.0f} kB each")
+            print_rates(report, photos, loop_goal=2.5)
+        if "memory" in parts:
+            report.begin("Peak PSS of the command with 2 worker processes")
+            few, many = (measure_memory(small[:n]) for n in MEMORY_COUNTS)
+            report.add(f"{MEMORY_COUNTS[0]} images", few, "MB")
+            report.add(f"{MEMORY_COUNTS[1]} images", many, "MB")
+            report.add("ratio", many / few, "", "goal: flat")
 
 
 def _mean_kb(photos: Sequence[Path]) -> float:

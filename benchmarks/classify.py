@@ -11,10 +11,12 @@ import tempfile
 import time
 from pathlib import Path
 
+import click
 from tqdm import tqdm
 
 from app.batch import count_cores
-from benchmarks.photos import describe_machine, draw_photos
+from benchmarks.photos import draw_photos
+from benchmarks.tool import Report, benchmark
 
 PHOTOS, SIDE = 200, 512
 PAIRS = 5
@@ -30,22 +32,22 @@ def time_command(photos: list[str], jobs: int) -> tuple[float, str]:
     return time.perf_counter() - started, table
 
 
-def main() -> None:
+@benchmark(libraries=("ai-edge-litert", "pillow"))
+@click.argument("paths", nargs=-1, metavar="[PHOTO]...")
+def main(report: Report, paths: tuple[str, ...]) -> None:
     """Measure and print."""
-    print(describe_machine("ai-edge-litert", "pillow"))
     cores = count_cores()
     with tempfile.TemporaryDirectory() as folder:
-        photos = sys.argv[1:] or [str(path) for path in draw_photos(Path(folder), PHOTOS, SIDE)]
+        photos = [*paths] or [str(path) for path in draw_photos(Path(folder), PHOTOS, SIDE)]
         pairs = []
         for _ in tqdm(range(PAIRS), leave=False):
             (one, table), (all_, same) = (time_command(photos, jobs) for jobs in (1, cores))
             assert table == same, "the tables differ"
             pairs.append((one, all_))
-    one, all_ = (statistics.median(seconds) for seconds in zip(*pairs, strict=True))
-    ratio = statistics.median(first / second for first, second in pairs)
-    print(
-        f"{len(photos)} photos: one job {one:.1f} s, {cores} jobs {all_:.1f} s, ratio {ratio:.2f}"
-    )
+    report.begin(f"{len(photos)} photos; medians of {PAIRS} pairs")
+    report.add("one job", statistics.median(one for one, _ in pairs), "s")
+    report.add(f"{cores} jobs", statistics.median(all_ for _, all_ in pairs), "s")
+    report.add("ratio", statistics.median(one / all_ for one, all_ in pairs), "", "goal: 1.8")
 
 
 if __name__ == "__main__":

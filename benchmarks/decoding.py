@@ -8,15 +8,16 @@ median of the pairs. Without PHOTO, lesions are drawn as a phone would send them
 import io
 import math
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import click
 from flask.testing import FlaskClient
 
 from app import create_app
-from benchmarks.serving import draw_jpeg
+from benchmarks.server import draw_jpeg
+from benchmarks.tool import Report, benchmark
 from config.settings import Settings
 from processing import image
 from processing.decoding.decoder import Decoder, Square
@@ -53,9 +54,15 @@ def time_request(client: FlaskClient, photo: bytes) -> float:
     return milliseconds
 
 
-def main() -> None:
+@benchmark(libraries=("flask", "pillow"))
+@click.argument(
+    "paths",
+    nargs=-1,
+    metavar="[PHOTO]...",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+)
+def main(report: Report, paths: tuple[Path, ...]) -> None:
     """Measure and print."""
-    paths = [Path(argument) for argument in sys.argv[1:]]
     photos = [path.read_bytes() for path in paths] or [draw_jpeg(4000, 3000)]
     with Decoder() as decoder:
         clients = make_client(DecoderWithin()), make_client(decoder)
@@ -65,10 +72,10 @@ def main() -> None:
             pairs = [tuple(time_request(client, photo) for client in clients) for _ in range(PAIRS)]
             within, apart = (statistics.median(times) for times in zip(*pairs, strict=True))
             ratio = statistics.median(second / first for first, second in pairs)
-            print(
-                f"{len(photo) / 1e6:.1f} MB: within {within:.1f} ms, in a process of its own "
-                f"{apart:.1f} ms, ratio {ratio:.3f}"
-            )
+            report.begin(f"A photo of {len(photo) / 1e6:.1f} MB; medians of {PAIRS} pairs")
+            report.add("decoded within", within, "ms")
+            report.add("decoded in a process of its own", apart, "ms")
+            report.add("ratio", ratio)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.serving import draw_jpeg, pack_form
+from benchmarks.server import draw_jpeg, pack_form
+from benchmarks.tool import Report, benchmark
 
 ROOT = Path(__file__).parents[1]
 SERVING = ROOT / ".venv/serving"
@@ -153,12 +154,8 @@ def visit(url: str, form: tuple[bytes, dict[str, str]], until: float, statuses: 
             statuses.append(0)
 
 
-def main() -> None:
-    """Measure everything and print it."""
-    if not (SERVING / "bin/gunicorn").is_file():
-        sys.exit("The packages of the slug are not installed: run `make dyno`.")
-    print("Packing the slug ...", flush=True)
-    slug = measure_slug()
+def measure_app(report: Report) -> None:
+    """Start the Procfile with the memory of a dyno and send it photos."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
@@ -206,17 +203,28 @@ def main() -> None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
             process.wait(40)
-    counted = {status: statuses.count(status) for status in sorted(set(statuses))}
-    for name, value, unit, limit in (
-        ("slug, compressed, without Python", f"{slug:.0f}", "MB", "500"),
-        ("start until port is bound", f"{bound:.1f}", "s", "60"),
-        ("start until /readyz answers 200", f"{ready:.1f}", "s", ""),
-        ("memory at rest, 2 workers", f"{at_rest:.0f}", "MB", "512"),
-        ("memory under load, maximum", f"{peak:.0f}", "MB", "512"),
-        ("killed for memory", "not limited" if kills is None else str(kills), "", "0"),
-        ("answers by status", str(counted), "", ""),
-    ):
-        print(f"{name:<36}{value:>12} {unit:<3}{f'(of {limit})' if limit else ''}")
+    report.begin("Procfile with 2 workers")
+    report.add("start until port is bound", bound, "s", "of 60")
+    report.add("start until /readyz answers 200", ready, "s")
+    report.add("memory at rest", at_rest, "MB", "of 512")
+    report.add("memory under load, maximum", peak, "MB", "of 512")
+    if kills is not None:
+        report.add("processes killed for memory", kills, "", "goal: 0")
+    for status in sorted(set(statuses)):
+        report.add(f"answers {status or 'that never came'}", statuses.count(status))
+
+
+@benchmark("slug", "app", libraries=("honcho",))
+def main(report: Report, parts: list[str]) -> None:
+    """Measure and print."""
+    if not (SERVING / "bin/gunicorn").is_file():
+        sys.exit("The packages of the slug are not installed: run `make dyno`.")
+    if "slug" in parts:
+        print("Packing the slug ...", flush=True)
+        report.begin("Slug")
+        report.add("compressed, without Python", measure_slug(), "MB", "of 500")
+    if "app" in parts:
+        measure_app(report)
 
 
 if __name__ == "__main__":

@@ -17,14 +17,15 @@ from typing import Any
 import click
 from etils import epath
 
-from benchmarks.photos import describe_machine, draw_photos, list_photos
+from benchmarks.photos import draw_photos, list_photos
+from benchmarks.tool import Report, benchmark
 from training.commands.options import DATA
 from training.data.folder import BuildSettings, Data, read_data
 
 # TensorFlow is imported inside functions: worker processes import this module without needing it.
 
 DRAWN, DRAWN_SIDE = 128, 512  # lesions to draw, and their side in pixels
-SQUARES = (224, 0.6), (384, 0.5)  # size and crop of the two presets
+SQUARES = {"224": (224, 0.6), "384": (384, 0.5)}  # size and crop of the two presets
 BATCH_SIZE = 32
 ROUNDS, ROUND_SECONDS = 3, 3.0
 EPOCHS = 1000  # more than a round sees
@@ -128,36 +129,36 @@ def measure(pipeline: Iterable[object], batch_size: int) -> float:
     return count / seconds
 
 
-def print_rates(data: Data) -> None:
+def print_rates(report: Report, data: Data) -> None:
     """Measure several rounds, and print the medians of their rates and ratios."""
     pipelines = make_pipelines(data)
     rounds = [
         {name: measure(pipeline, BATCH_SIZE) for name, pipeline in pipelines.items()}
         for _ in range(ROUNDS)
     ]
-    print(
-        f"\n{data.build.images} records of {data.build.settings.size} px, batches of {BATCH_SIZE}"
+    report.begin(
+        f"{data.build.images} records of {data.build.settings.size} px, batches of {BATCH_SIZE}; "
+        f"medians of {ROUNDS} rounds of {ROUND_SECONDS:.0f} s"
     )
     for name in pipelines:
-        print(f"  {name:<40}{statistics.median(rates[name] for rates in rounds):>9.0f} images/s")
+        report.add(name, statistics.median(rates[name] for rates in rounds), "images/s")
     for other in (KERAS, DECODE):
         ratio = statistics.median(rates[OURS] / rates[other] for rates in rounds)
-        print(f"  {f'{OURS} / {other}':<40}{ratio:>9.2f}")
+        report.add(f"{OURS} / {other}", ratio)
 
 
 data_option = click.option("--data", type=DATA, help="A data folder.  [default: drawn lesions]")
 
 
-@click.command()
+@benchmark(*SQUARES, libraries=("tensorflow", "keras"))
 @data_option
-def main(data: epath.Path | None) -> None:
+def main(report: Report, parts: list[str], data: epath.Path | None) -> None:
     """Measure and print."""
-    print(describe_machine("tensorflow", "keras"))
-    print(f"Medians of {ROUNDS} rounds of {ROUND_SECONDS:.0f} s")
     with TemporaryDirectory() as folder:
-        drawn = [] if data else build_drawn(Path(folder), DRAWN, DRAWN_SIDE, SQUARES)
+        squares = [SQUARES[part] for part in parts]
+        drawn = [] if data else build_drawn(Path(folder), DRAWN, DRAWN_SIDE, squares)
         for found in [data] if data else drawn:
-            print_rates(read_data(found))
+            print_rates(report, read_data(found))
 
 
 if __name__ == "__main__":

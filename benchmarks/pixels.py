@@ -1,4 +1,4 @@
-"""What reading one photo costs: `python -m benchmarks.pixels`; a part of `benchmarks.build`, too.
+"""What reading one photo costs: `python -m benchmarks.pixels`.
 
 Milliseconds of `processing.image.read_square` by each pixel path, beside the bound: libjpeg-turbo
 decoding at the smallest scale of its own that is no smaller than the cut needs, and nothing else.
@@ -10,18 +10,21 @@ import statistics
 import time
 from collections.abc import Callable
 
-import click
 import numpy as np
 import simplejpeg
 from PIL import Image
 
-from benchmarks.photos import describe_machine
+from benchmarks.tool import Report, benchmark
 from processing.drawing import draw_lesion
 from processing.image import DEFAULT_PATH, PIXEL_PATHS, read_square
 
 SQUARES = (224, 1.0), (224, 0.6), (384, 0.5)  # size and crop
-# The largest ratio to the bound that the latest path may have, by the photo's width and height.
-GOALS = {(1024, 1024): 1.5, (4000, 3000): 1.3, (6000, 4000): 1.3}
+# Width and height of the photo, and the largest ratio to the bound that the default path may have.
+PHOTOS = {
+    "1024x1024": (1024, 1024, 1.5),
+    "4000x3000": (4000, 3000, 1.3),
+    "6000x4000": (6000, 4000, 1.3),
+}
 ROUNDS = 15
 _GRAIN = 6.0  # standard deviation of the noise of a photo, of 255
 _BOUND = "libjpeg-turbo alone"
@@ -70,29 +73,24 @@ def measure(
     return seconds
 
 
-def print_paths() -> None:
-    """Measure and print: the bound, then each path and its median ratio to the bound."""
-    print(f"Reading one JPEG, ms of one core and ratio to {_BOUND}; medians of {ROUNDS} rounds")
-    for (width, height), goal in GOALS.items():
+@benchmark(*PHOTOS, libraries=("pillow", "simplejpeg"))
+def main(report: Report, parts: list[str]) -> None:
+    """Measure and print: the bound, then the median ratio of each path to it."""
+    for part in parts:
+        width, height, largest = PHOTOS[part]
         photo = draw_grainy_photo(width, height)
-        print(
-            f"{width} x {height}, {len(photo) / 1e3:.0f} kB (goal of path {DEFAULT_PATH}: {goal})"
+        report.begin(
+            f"{part} px, {len(photo) / 1e3:.0f} kB: ms of one core; medians of {ROUNDS} rounds"
         )
         for size, crop in SQUARES:
             seconds = measure(photo, width, height, size, crop)
             bound = seconds.pop(_BOUND)
-            cells = [f"bound {1e3 * statistics.median(bound):6.1f}"]
+            where = f"centre {crop:.0%} to {size} px"
+            report.add(f"{where}: {_BOUND}", 1e3 * statistics.median(bound), "ms")
             for name, each in seconds.items():
                 ratio = statistics.median(a / b for a, b in zip(each, bound, strict=True))
-                cells.append(f"{name} {1e3 * statistics.median(each):6.1f} ({ratio:.2f})")
-            print(f"  {f'centre {crop:.0%} to {size} px':<24}" + "   ".join(cells))
-
-
-@click.command()
-def main() -> None:
-    """Measure and print."""
-    print(describe_machine("pillow", "simplejpeg"))
-    print_paths()
+                goal = f"goal: at most {largest}" if name == f"path {DEFAULT_PATH}" else ""
+                report.add(f"{where}: {name} / alone", ratio, "", goal)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from PIL import Image, ImageFilter
 from tqdm import tqdm
 
 from app.quality import find_faults, measure_sharpness
+from benchmarks.tool import Report, benchmark
 from processing.image import read_square
 
 SIZE = 224
@@ -21,13 +22,16 @@ BLURS = (0.005, 0.01)  # standard deviation of the Gaussian, as a fraction of th
 REFUSED = 0.01  # share of the sharp photos at which both measures are compared
 
 
-@click.command()
+@benchmark(libraries=("pillow",))
 @click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--crop", type=click.FloatRange(0, 1, min_open=True), default=0.6, show_default=True)
+@click.option(
+    "--crop", type=click.FloatRange(0, 1, min_open=True), default=0.6, show_default=True,
+    help="1.0 for photos that are squares.",
+)  # fmt: skip
 @click.option("--count", type=click.IntRange(10), default=400, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True)
-def main(folders: tuple[Path, ...], crop: float, count: int, seed: int) -> None:
-    """Measure the photos in and below each FOLDER; give --crop 1.0 for photos that are squares."""
+def main(report: Report, folders: tuple[Path, ...], crop: float, count: int, seed: int) -> None:
+    """Measure the photos in and below each FOLDER."""
     sharpness, variance = [], []
     for folder in folders:
         paths = sorted(folder.rglob("*.jpg"))
@@ -41,13 +45,15 @@ def main(folders: tuple[Path, ...], crop: float, count: int, seed: int) -> None:
             seen = [square.pixels, *(_blur(square.pixels, blur) for blur in BLURS)]
             sharpness.append([measure_sharpness(each) for each in seen])
             variance.append([_laplacian_variance(each) for each in seen])
+        report.begin(f"{folder}, {len(chosen)} photos: share that is refused")
         for fault in ("too_small", "too_dark", "blurred"):
-            click.echo(f"  {fault}: {faults.count(fault) / len(chosen):.3f} of {len(chosen)}")
+            report.add(fault, 100 * faults.count(fault) / len(chosen), "%")
+    report.begin(f"Blurred photos that are found; {REFUSED:.0%} of the sharp ones are refused")
     for blur, ours, usual in zip(BLURS, _find(sharpness), _find(variance), strict=True):
-        click.echo(
-            f"Found when blurred by {blur:.1%} of the side: {ours:.3f}, by the variance of the "
-            f"Laplacian {usual:.3f}; ratio {ours / max(usual, 1e-9):.2f}"
-        )
+        name = f"blurred by {blur:.1%} of the side"
+        report.add(name, 100 * ours, "%")
+        report.add(f"{name}, by the variance of the Laplacian", 100 * usual, "%")
+        report.add("  ratio", ours / max(usual, 1e-9))
 
 
 def _blur(square: NDArray[np.uint8], blur: float) -> NDArray[np.uint8]:

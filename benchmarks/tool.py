@@ -30,6 +30,10 @@ class Report:
         """Print a row; `goal` is what its value should be, such as "at least 0.9"."""
         shown = f"  ({goal})" if goal else ""
         click.echo(f"  {name:<56}{value:>9.2f} {unit}".rstrip() + shown)
+        self.keep(name, value, unit, goal)
+
+    def keep(self, name: str, value: float, unit: str = "", goal: str = "") -> None:
+        """Keep a row for the file that is printed otherwise."""
         self.rows.append(
             {"part": self._part, "name": name, "value": value, "unit": unit, "goal": goal}
         )

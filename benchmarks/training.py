@@ -16,7 +16,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any, NamedTuple
 
-import click
 from etils import epath
 
 from benchmarks.fits import (
@@ -30,7 +29,7 @@ from benchmarks.fits import (
     size_of,
 )
 from benchmarks.input import build_drawn, data_option, measure
-from benchmarks.photos import describe_machine
+from benchmarks.tool import Report, benchmark
 from training.data.folder import Data, read_data
 from training.train.hardware import choose_backend
 
@@ -114,15 +113,15 @@ def measure_round(training: Training, in_memory: Any, number: int) -> Rates:
     )
 
 
-def print_start(data: Data) -> None:
+def print_start(report: Report, data: Data) -> None:
     """Measure several starts and print the median."""
     with TemporaryDirectory() as folder:
         seconds = [measure_start(data, Path(folder) / str(number)) for number in range(STARTS)]
-    print(f"\n{_describe(SMALL, data)}, ImageNet weights; starts: {STARTS}")
-    _print("command to the checkpoint of the first step", statistics.median(seconds), "s")
+    report.begin(f"{_describe(SMALL, data)}, ImageNet weights; starts: {STARTS}")
+    report.add("command to the checkpoint of the first step", statistics.median(seconds), "s")
 
 
-def print_training(data: Data, preset: Preset) -> None:
+def print_training(report: Report, data: Data, preset: Preset) -> None:
     """Measure several rounds and print the medians of times, rates and ratios."""
     from training.data.batches import make_training_dataset
 
@@ -138,8 +137,8 @@ def print_training(data: Data, preset: Preset) -> None:
     traced = count_traces(model)
     rounds = [measure_round(training, in_memory, number) for number in range(preset.rounds)]
     whole_steps = WHOLE_EPOCH // batch_size
-    print(
-        f"\n{_describe(preset, data)}, {job.hardware.precision}; rounds: {preset.rounds}, each of "
+    report.begin(
+        f"{_describe(preset, data)}, {job.hardware.precision}; rounds: {preset.rounds}, each of "
         f"{EPOCHS} epochs of {steps} steps after a warm-up epoch"
     )
     for name, unit, values in (
@@ -151,41 +150,40 @@ def print_training(data: Data, preset: Preset) -> None:
         ("end of an epoch: checkpoint, TensorBoard", "s", [each.end for each in rounds]),
         (
             f"training train / plain fit, {WHOLE_EPOCH:,} images",
-            "(goal: at most 1.03)",
+            "goal: at most 1.03",
             [(each.steps_alone + each.end / whole_steps) / each.bare for each in rounds],
         ),
         ("input alone", "images/s", [each.pipeline for each in rounds]),
         ("plain fit", "images/s", [batch_size / each.bare for each in rounds]),
         (
             "input alone / plain fit",
-            "(goal: above 1)",
+            "goal: above 1",
             [each.pipeline * each.bare / batch_size for each in rounds],
         ),
-        ("traces after the first epoch", "(goal: 0)", [float(count_traces(model) - traced)]),
+        ("traces after the first epoch", "goal: 0", [float(count_traces(model) - traced)]),
     ):
-        _print(name, statistics.median(values), unit)
+        is_goal = unit.startswith("goal")
+        report.add(name, statistics.median(values), *(("", unit) if is_goal else (unit,)))
 
 
 def _describe(preset: Preset, data: Data) -> str:
     return f"{preset.backbone} at {size_of(preset, data)} px, batches of {preset.batch_size}"
 
 
-def _print(name: str, value: float, unit: str) -> None:
-    print(f"  {name:<48}{value:>9.2f} {unit}".rstrip(), flush=True)
-
-
-@click.command()
+@benchmark("start", "small", "large", libraries=("tensorflow", "keras"))
 @data_option
-def main(data: epath.Path | None) -> None:
-    """Measure and print."""
+def main(report: Report, parts: list[str], data: epath.Path | None) -> None:
+    """Measure and print medians of all rounds."""
     choose_backend()  # before TensorFlow and Keras are imported
-    print(describe_machine("tensorflow", "keras"))
-    print("Medians of all rounds")
     with TemporaryDirectory() as folder:
-        found = {preset: data or _build(preset, Path(folder)) for preset in (SMALL, LARGE)}
-        print_start(read_data(found[SMALL]))
-        for preset, each in found.items():
-            print_training(read_data(each), preset)
+        if {"start", "small"} & {*parts}:
+            found = read_data(data or _build(SMALL, Path(folder)))
+            if "start" in parts:
+                print_start(report, found)
+            if "small" in parts:
+                print_training(report, found, SMALL)
+        if "large" in parts:
+            print_training(report, read_data(data or _build(LARGE, Path(folder))), LARGE)
 
 
 def _build(preset: Preset, folder: Path) -> epath.Path:
