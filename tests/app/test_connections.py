@@ -20,7 +20,7 @@ from tests.app.fixture_types import Processes, StartServer
 from tests.forms import ask, encode_form
 
 HOLDERS = 200
-SOON = 1.0
+SOON = 5.0  # seconds; on an idle machine it takes 0.01, and without a thread of its own over 30
 FORM = "multipart/form-data; boundary=edge"
 FILE = b'--edge\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
 GET = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -95,7 +95,7 @@ def behind_proxy(start_server: StartServer, served: Bundle) -> str:
     return start_server(MODEL_URI=str(served.path), TRUSTED_PROXIES="1", MAX_UPLOAD_MB="1")
 
 
-@pytest.mark.fault("200 connections are held, in seven ways", "health is told within 1 s")
+@pytest.mark.fault("200 connections are held, in seven ways", "health is told all the same")
 @pytest.mark.parametrize("sent", ATTACKS.values(), ids=ATTACKS)
 @pytest.mark.parametrize("where", ["server", "behind_proxy"])
 def test_health_is_told_while_others_hold_their_connections(

@@ -47,7 +47,7 @@ def test_each_kind_of_photo_keeps_the_promise_by_itself() -> None:
             f"out-of-fold predictions, {modality}, 3 folds: 1500"
         )
         assert held.outliers is not None
-        assert 0 < rows["outlier"].mean() <= 0.025
+        assert 0 < rows["outlier"].mean() <= 0.035
         assert rows["outlier"].isna().sum() == 1000
     # One threshold for both would flag nearly every close-up.
     assert evidence.modalities["close-up"].in_force.threshold != pytest.approx(
