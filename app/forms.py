@@ -19,7 +19,7 @@ from app.fair_share import Upload, Uploads, UploadsFullError
 MAX_PARTS = 100  # of a form, files and other fields
 MAX_FIELD_BYTES = 1 << 14
 _MAX_HEADER_BYTES, _MAX_HEADERS = 1 << 12, 8  # of a part
-_MAX_BOUNDARY = 70  # RFC 2046
+_MAX_BOUNDARY = 200  # RFC 2046 allows 70; some programs send a few more
 _CHUNK_BYTES = 1 << 16
 
 

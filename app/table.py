@@ -107,7 +107,7 @@ def _start(file: IO[str], rows: Iterable[Iterable[str]]) -> Callable[[Row], None
 def _read_rows(path: Path) -> list[list[str]]:
     """Read the whole rows of a table; the process that wrote it may have ended within the last."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets add a BOM
             lines = file.readlines()
         if lines and not lines[-1].endswith("\n"):
             lines.pop()

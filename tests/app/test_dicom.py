@@ -132,6 +132,8 @@ def test_a_jpeg_of_red_green_and_blue_keeps_its_colours() -> None:
         (make_dicom()[:5000], "damaged"),
         (b"\0" * 128 + b"DICM", "damaged"),
     ],
+    # The files have made-up identifiers, and every process has to collect the same tests.
+    ids=["ycc", "jpeg-2000", "grey", "frames", "pixels", "deflated", "truncated", "empty"],
 )
 def test_what_cannot_be_read_is_explained(dicom: bytes, says: str) -> None:
     with pytest.raises(ImageError, match=says):

@@ -105,7 +105,8 @@ def test_a_sideways_photo_is_judged_and_shown_upright(
         np.asarray(Image.open(io.BytesIO(base64.b64decode(source[23:])))).astype(float)
         for source in (each.get_attribute("src") or "" for each in squares.all())
     )
-    assert np.abs(first - second).mean() < 2 < np.abs(np.rot90(first) - second).mean()
+    # They are compressed before they are turned.
+    assert np.abs(first - second).mean() < 3 < np.abs(np.rot90(first) - second).mean()
     probabilities = [
         float(each.get_attribute("data-probability") or "nan")
         for each in page.locator(".answer").all()
