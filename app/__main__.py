@@ -1,6 +1,7 @@
 """Classify many photos on the command line: `python -m app classify PATH…`."""
 
 import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from processing.refusals import SUFFIXES
 from processing.store.base import StoreError
 
 _INTERRUPTED = 130  # as shells report it
+_SAME = 1e-3  # by which a probability may differ on another processor
 
 
 @click.group()
@@ -105,9 +107,10 @@ def classify(
             open_table(csv_path, resume=resume, version=version, stability=stability) as table,
             Decoder(children=jobs) as decoder,
         ):
+            run = partial(answer_files, decoder=decoder, classifiers=classifiers)
+            _require_same_photos(found.photos, table.done, run)
             photos = [photo for photo in found.photos if photo[0] not in table.done]
-            files = (file for _, file in photos)
-            answers = answer_files(files, decoder, classifiers, stability=stability)
+            answers = run((file for _, file in photos), stability=stability)
             shown = show_progress(answers, len(photos))
             for (name, _), answer in zip(photos, shown, strict=True):
                 if isinstance(answer, Answer):
@@ -123,9 +126,10 @@ def classify(
     except TableError as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
-        if csv_path is None:
+        if isinstance(error, BrokenPipeError):
             raise  # click knows what to do where the reader of the output is gone
-        raise click.ClickException(f"{csv_path} cannot be written: {error.strerror}.") from error
+        target = csv_path or "Standard output"
+        raise click.ClickException(f"{target} cannot be written: {error.strerror}.") from error
     except BusyError as error:
         raise click.ClickException("No process that decodes photos can be started.") from error
     if skipped := len(found.photos) - len(photos):
@@ -136,6 +140,28 @@ def classify(
         raise click.ClickException(
             f"{unreadable} of {len(photos)} photos could not be read; see the column reasons."
         )
+
+
+def _require_same_photos(
+    photos: Sequence[tuple[str, Path]],
+    done: Mapping[str, str],
+    answer_files: Callable[..., Iterable[Answer | Exception]],
+) -> None:
+    """Classify one of the photos that a table has again: other folders have the same names.
+
+    Raises:
+        TableError: it has another probability now.
+    """
+    for name, file in photos:
+        if done.get(name):
+            (answer,) = answer_files([file], stability=False)
+            now = answer.probability if isinstance(answer, Answer) else None
+            if now is None or abs(now - float(done[name])) > _SAME:
+                raise TableError(
+                    f"The table has another probability for {name} than this photo has: its rows "
+                    "are of other photos. Use one table for each folder."
+                )
+            return
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ so that what was classified stays when the process ends.
 
 import csv
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -30,7 +30,7 @@ class TableError(Exception):
 class Table(NamedTuple):
     """An open table."""
 
-    done: frozenset[str]  # names of the photos that it already has
+    done: Mapping[str, str]  # names of the photos that it already has, with their probabilities
     write: Callable[[Row], None]
 
 
@@ -74,7 +74,7 @@ def open_table(
         OSError: it cannot be written.
     """
     if path is None:
-        yield Table(frozenset(), _start(sys.stdout, [COLUMNS]))
+        yield Table({}, _start(sys.stdout, [COLUMNS]))
         return
     rows = _read_rows(path) if path.exists() and path.stat().st_size else []
     if rows and not resume:
@@ -87,7 +87,8 @@ def open_table(
         with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
             _start(file, [COLUMNS, *rows])
     with path.open("a" if rows else "w", encoding="utf-8", newline="") as file:
-        done = frozenset(release_cell(row[0]) for row in rows)
+        at = COLUMNS.index("probability")
+        done = {release_cell(row[0]): row[at] for row in rows}
         yield Table(done, _start(file, [] if rows else [COLUMNS]))
 
 

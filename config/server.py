@@ -17,13 +17,13 @@ from gunicorn.http.errors import (
 )
 
 from config.faults import WithoutTexts
-from config.headers import SECURITY_HEADERS
+from config.refusals import build_refusal
 
 _OURS = (InvalidResponseHeader, InvalidResponseHeaderName)
-_STATUSES: dict[type[Exception], str] = {
-    LimitRequestLine: "414 URI Too Long",
-    LimitRequestHeaders: "431 Request Header Fields Too Large",
-    ExpectationFailed: "417 Expectation Failed",
+_STATUSES: dict[type[Exception], tuple[int, str]] = {
+    LimitRequestLine: (414, "URI Too Long"),
+    LimitRequestHeaders: (431, "Request Header Fields Too Large"),
+    ExpectationFailed: (417, "Expectation Failed"),
 }
 
 
@@ -52,18 +52,12 @@ class PrivateAnswers:
         """Answer a request that cannot be parsed, or a fault outside of the app."""
         if isinstance(exc, ParseException) and not isinstance(exc, _OURS):
             found = (status for kind, status in _STATUSES.items() if isinstance(exc, kind))
-            status = next(found, "400 Bad Request")
+            status, phrase = next(found, (400, "Bad Request"))
+            detail = "The request is not valid HTTP. Correct the program that sent it."
             self.log.info("A request was refused: %s", type(exc).__name__)
         else:
-            status = "500 Internal Server Error"
+            status, phrase = 500, "Internal Server Error"
+            detail = "Something went wrong on our side. Try again later."
             self.log.error("A fault outside of the app", exc_info=exc)
-        body = f"{status[4:]}\n"
-        headers = SECURITY_HEADERS | {
-            "Content-Type": "text/plain; charset=utf-8",
-            "Content-Length": str(len(body)),
-            "Cache-Control": "no-store",
-            "Connection": "close",
-        }
-        lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers.items())]
         with suppress(OSError):  # the sender is gone
-            util.write_nonblock(client, "\r\n".join([*lines, "", body]).encode())
+            util.write_nonblock(client, build_refusal(status, phrase, detail))

@@ -1,6 +1,7 @@
 """The table of `python -m app classify` as it grows: interrupted, resumed, on a full disk."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -115,6 +116,21 @@ def test_a_table_of_another_model_or_way_is_not_continued(
     assert f"this is model {other.manifest.version}" in refused.stderr
     assert classify(*resume).exit_code == 0
     assert table.read_text().count("\n") == 3
+
+
+def test_a_table_of_other_photos_with_the_same_names_is_not_continued(
+    classify: Classify, photos: Path, tmp_path: Path
+) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder, photo in ((one, "001.jpg"), (other, "002.jpg")):
+        folder.mkdir()
+        shutil.copy(photos / photo, folder / "IMG_0001.jpg")
+    table = tmp_path / "out.csv"
+    classify(one, "--csv", table)
+    before = table.read_text()
+    refused = classify(other, "--csv", table, "--resume")
+    assert (refused.exit_code, table.read_text()) == (1, before)
+    assert "rows are of other photos" in refused.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no disk that is full")
