@@ -114,7 +114,7 @@ def test_the_embedded_bundle_is_judged(tmp_path: Path, monkeypatch: pytest.Monke
     pictures = list_nonlesions()[::20]
     monkeypatch.setattr("training.evaluate.evaluation.list_nonlesions", lambda: pictures)
     lesions = write_isic2019(tmp_path / "archive", melanomas=8, nevi=8, first=2000)
-    options = ["--size", "224", "--crop", "1.0", "--shards", "2"]
+    options = ["--size", "224", "--crop", "1.0", "--pixel-path", "3", "--shards", "2"]
     built = ["build", "--isic2019", str(lesions), *options, "--out", str(tmp_path / "test")]
     CliRunner().invoke(main, built, catch_exceptions=False)
     output = evaluate("--bundle", DEFAULT, "--test", tmp_path / "test").output

@@ -88,10 +88,10 @@ def test_out_of_fold_logits_are_those_of_the_run(evaluated: Evaluated, whole_run
     assert (ours - run).abs().max() < 1e-3
 
 
-def test_two_in_a_hundred_held_out_lesions_are_rejected(evaluated: Evaluated) -> None:
+def test_three_in_a_hundred_held_out_lesions_are_rejected(evaluated: Evaluated) -> None:
     refused = evaluated.evaluation.judgements[0].refused
     assert refused is not None
-    assert refused.value == pytest.approx(0.02, abs=0.015)
+    assert refused.value == pytest.approx(0.03, abs=0.025)
 
 
 def test_pictures_without_a_lesion_are_rejected(evaluated: Evaluated) -> None:
