@@ -16,7 +16,7 @@ from app.dicom import REMEDY, can_read_dicom
 from app.openapi import VERSION
 from app.progress import show_progress
 from app.service import open_bundle
-from app.table import TableError, describe_answer, describe_unreadable, open_table
+from app.table import TableError, make_row, make_unreadable_row, open_table
 from config.settings import SettingsError, read_settings
 from processing.bundle import BundleError
 from processing.decoding.decoder import Decoder
@@ -114,9 +114,9 @@ def classify(
             shown = show_progress(answers, len(photos))
             for (name, _), answer in zip(photos, shown, strict=True):
                 if isinstance(answer, Answer):
-                    table.write(describe_answer(name, answer, version))
+                    table.write(make_row(name, answer, version))
                 else:
-                    table.write(describe_unreadable(name, answer, version))
+                    table.write(make_unreadable_row(name, answer, version))
                     unreadable += 1
                 written += 1
     except KeyboardInterrupt:

@@ -15,7 +15,8 @@ PLACES = 8
 # Counted from the last byte of the upload; Heroku's router gives up after 30.
 ANSWER_SECONDS = 20
 RETRY_AFTER_SECONDS = 2
-# Decoding or classifying a photo takes a second or two; what decodes is ended after ten.
+# Decoding or classifying a photo takes a second or two. What decodes is ended after 1.6 s of
+# processor time, and after 20 s even if it only waits.
 STUCK_SECONDS = 15
 
 _turns: dict[object, float] = {}  # those in progress, and when they began

@@ -13,6 +13,7 @@ from app.answer import Answer, answer_photo
 from app.classifier import Classifier
 from app.dicom import HEAD_BYTES, extract_photo, is_dicom
 from processing.decoding.decoder import SERVING, Decoder
+from processing.files import read_start
 from processing.refusals import SUFFIXES, ImageError, TooMuchMemoryError
 
 STANDARD_INPUT = Path("-")
@@ -66,8 +67,7 @@ def find_photos(paths: Sequence[Path]) -> Found:
 
 def _is_dicom_file(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
-            return is_dicom(file.read(HEAD_BYTES))
+        return is_dicom(read_start(path, HEAD_BYTES))
     except OSError:  # told when the photo is read, if it was named
         return False
 
@@ -82,8 +82,7 @@ def read_photo(path: Path) -> bytes:
     if path == STANDARD_INPUT:
         data = sys.stdin.buffer.read(MAX_BYTES + 1)
     else:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_start(path, MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise TooMuchMemoryError
     return extract_photo(data) if is_dicom(data) else data

@@ -16,7 +16,7 @@ from app.markdown import render_line
 from app.service import ModelInService, ModelUnavailableError
 from app.trust import list_records
 from app.uploads import FIELD, MAX_IMAGES
-from app.verdict import name_zone, place_on_scale
+from app.verdict import is_stable, is_urgent, place_on_scale
 from processing.bundle import Manifest
 
 
@@ -90,11 +90,10 @@ def capitalise(phrase: str) -> str:
 FILTERS = {
     "capital": capitalise,
     "place": place_on_scale,
-    "zone": name_zone,
     "percent": format_percent,
     "of_100": of_100,
     "sentence": as_sentence,
     "translated": translate_phrase,
     "line": render_line,
 }
-GLOBALS = {"list_records": list_records}
+GLOBALS = {"list_records": list_records, "is_stable": is_stable, "is_urgent": is_urgent}

@@ -34,7 +34,7 @@ class Table(NamedTuple):
     write: Callable[[Row], None]
 
 
-def describe_answer(name: str, answer: Answer, version: str) -> Row:
+def make_row(name: str, answer: Answer, version: str) -> Row:
     """Return the row of a photo.
 
     One that cannot be judged has neither verdict nor label, but `reasons`. Its probability is
@@ -53,7 +53,7 @@ def describe_answer(name: str, answer: Answer, version: str) -> Row:
     return row
 
 
-def describe_unreadable(name: str, error: Exception, version: str) -> Row:
+def make_unreadable_row(name: str, error: Exception, version: str) -> Row:
     """Return the row of a photo that cannot be read; `reasons` is a sentence."""
     return {"name": name, "version": version, "reasons": str(error)}
 

@@ -5,23 +5,18 @@ tried, since it came with the code. A trial takes about a second and a process o
 embedded model, while the app serves the model before it.
 """
 
-import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from processing.bundle import MANIFEST, Bundle, BundleError
+from processing.environment import select_environment
 from processing.store.base import sha256_of
 
 TRIAL_SECONDS = 180  # for a large model on a busy machine
 _ROOT = Path(__file__).parents[1]
 _SHOWN_BYTES = 2000
-# The keys of the store, for instance, are not among them.
-_VARIABLES = {
-    *("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "SYSTEMROOT"),
-    *("TMPDIR", "TEMP", "TMP"),
-}
 _passed: set[str] = set()  # hashes of manifests, which have those of the files
 
 
@@ -45,7 +40,7 @@ def try_bundle(bundle: Bundle) -> None:
             code = subprocess.run(
                 command,
                 cwd=_ROOT,
-                env={name: value for name, value in os.environ.items() if name in _VARIABLES},
+                env=select_environment("TMPDIR", "TEMP", "TMP"),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -13,6 +13,7 @@ import numpy as np
 from processing.bundle import Evidence
 
 Verdict = Literal["high", "middle", "low"]
+_URGENT = 0.5  # probability from which a spot should be seen within days
 
 
 def find_high_threshold(evidence: Evidence) -> float:
@@ -38,6 +39,17 @@ def name_zone(probability: float, threshold: float, high_threshold: float) -> Ve
     if probability >= high_threshold:
         return "high"
     return "middle" if probability >= threshold else "low"
+
+
+def is_urgent(probability: float) -> bool:
+    """Whether a `high` probability asks for a doctor within days, not weeks."""
+    return probability >= _URGENT
+
+
+def is_stable(low: float, high: float, threshold: float, high_threshold: float) -> bool:
+    """Whether the advice is the same for the lowest and the highest probability of a photo."""
+    advice = [(name_zone(each, threshold, high_threshold), is_urgent(each)) for each in (low, high)]
+    return advice[0] == advice[1]
 
 
 def place_on_scale(probability: float, threshold: float, high_threshold: float) -> float:

@@ -26,6 +26,7 @@ from PIL import Image, JpegImagePlugin
 from benchmarks.photos import draw_photos, list_photos
 from benchmarks.tool import Report, benchmark
 from processing import image as cutting
+from processing.framing import Framing
 from processing.strips import Strips
 from training.commands.options import FOLDER
 
@@ -33,7 +34,7 @@ from training.commands.options import FOLDER
 # import this module, and would wait for them.
 
 SIZE, CROP = 384, 0.5  # of the preset 384
-FRAMING = cutting.Framing(SIZE, CROP, cutting.DEFAULT_PATH)
+FRAMING = Framing(SIZE, CROP, cutting.DEFAULT_PATH)
 ROUNDS = 3
 DRAWN, DRAWN_SIDE = 128, 1024  # lesions to draw if there are no photos, and their side in pixels
 # The size of ISIC 2020's photos in pixels; two pieces of the build, one for each of two processes.

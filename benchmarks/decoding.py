@@ -20,7 +20,8 @@ from benchmarks.server import draw_jpeg
 from benchmarks.tool import Report, benchmark
 from config.settings import Settings
 from processing import image
-from processing.decoding.decoder import Decoder, Square
+from processing.decoding.decoder import Decoder
+from processing.framing import Square
 
 PAIRS = 60
 JSON = {"Accept": "application/json"}

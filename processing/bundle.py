@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from processing.files import filling
+from processing.files import filling, read_start
 from processing.golden import MAX_BYTES as MAX_GOLDEN_BYTES
 from processing.golden import read_golden
 
@@ -315,8 +315,7 @@ def read_manifest(path: Path) -> Manifest:
         BundleError: it cannot be read, or as `parse_manifest`.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_MANIFEST_BYTES + 1)
+        data = read_start(path, MAX_MANIFEST_BYTES + 1)
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}.") from error
     return parse_manifest(data, path)

@@ -68,3 +68,9 @@ def _name_partial(path: _Path, locked: bool) -> _Path:
 def _sync(path: Path) -> None:
     with path.open("r+b") as file:
         os.fsync(file.fileno())
+
+
+def read_start(path: Path, size: int) -> bytes:
+    """Read the first `size` bytes of a file, or all if it has fewer."""
+    with path.open("rb") as file:
+        return file.read(size)

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pillow_heif
-from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
+from processing.framing import Framing, Square
 from processing.headers import check_structure
 from processing.memory import require_decodable, require_few_pixels
 from processing.refusals import (
@@ -40,6 +40,9 @@ class _PixelPath(NamedTuple):
     as_archived: bool = False  # larger crops first become what archives of small squares hold
 
 
+# Side of an archive's squares relative to the model's: 256 px for 224.
+_ARCHIVED_SCALE = 8 / 7
+_ARCHIVED_QUALITY = 75  # and half the colour's resolution: of most of ISIC 2019's squares
 # A model is served by the path that its training images went through, so that a path is never
 # changed, only added. Mean and largest difference from a full decode with bicubic resampling, of
 # 255, for a 24-megapixel photo: 0.2 and 2 by path 1, 0.5 and 7 by path 2, which takes 0.7 of the
@@ -50,13 +53,10 @@ class _PixelPath(NamedTuple):
 _PATHS = {
     1: _PixelPath(oversampling=2, resampling=Image.Resampling.BICUBIC),
     2: _PixelPath(oversampling=1, resampling=Image.Resampling.HAMMING),
-    3: _PixelPath(8 / 7, Image.Resampling.HAMMING, as_archived=True),
+    3: _PixelPath(_ARCHIVED_SCALE, Image.Resampling.HAMMING, as_archived=True),
 }
 PIXEL_PATHS = tuple(_PATHS)
 DEFAULT_PATH = 2
-# Side of an archive's squares relative to the model's: 256 px for 224.
-_ARCHIVED_SCALE = 8 / 7
-_ARCHIVED_QUALITY = 75  # and half the colour's resolution: of most of ISIC 2019's squares
 JPEG_QUALITY = 95  # of the cut, with full chroma
 # Fraction of the shorter side by which a picture is recognised, which leaves the rim out: hashes of
 # the whole square took 1,171 pairs of different lesions for one picture.
@@ -77,26 +77,10 @@ _TURNS = {
 _SIDEWAYS = (5, 6, 7, 8)
 
 
-class Framing(NamedTuple):
-    """Which square is cut from a photo, and how: the arguments of `cut_square`."""
-
-    size: int
-    crop_fraction: float
-    pixel_path: int
-
-
 class Cut(NamedTuple):
     """The cut as a TFRecord stores it, and the size of the photo it was cut from."""
 
     jpeg: bytes  # of the (S, S, 3) square
-    width: int  # of the upright photo, pixels
-    height: int
-
-
-class Square(NamedTuple):
-    """The cut as a model sees it, and the size of the photo it was cut from."""
-
-    pixels: NDArray[np.uint8]  # (S, S, 3) RGB, 0..255
     width: int  # of the upright photo, pixels
     height: int
 

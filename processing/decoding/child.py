@@ -16,7 +16,8 @@ from PIL import Image, MpoImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa:
 
 from processing.decoding import wire
 from processing.decoding.limits import bound_memory, bound_process, bound_time
-from processing.image import Framing, cut_squares, read_square, shrink_centre
+from processing.framing import Framing
+from processing.image import cut_squares, read_square, shrink_centre
 from processing.refusals import ImageError, TooMuchMemoryError
 
 _IGNORED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGBREAK")
@@ -55,15 +56,12 @@ def main() -> None:
         del answer, data
 
 
-def _answer(
-    data: bytes, wanted: int, framings: list[tuple[int, float, int]], max_bytes: int
-) -> bytes:
+def _answer(data: bytes, wanted: int, framings: list[Framing], max_bytes: int) -> bytes:
     try:
         if wanted == wire.SQUARE:
-            framing = Framing(*framings[0])
-            square = read_square(data, **framing._asdict(), max_bytes=max_bytes)
+            square = read_square(data, **framings[0]._asdict(), max_bytes=max_bytes)
             return wire.pack_answer(square.width, square.height, [square.pixels.tobytes()])
-        cuts, photo = cut_squares(data, [Framing(*one) for one in framings], max_bytes=max_bytes)
+        cuts, photo = cut_squares(data, framings, max_bytes=max_bytes)
         parts = wire.pack_cuts([cut.jpeg for cut in cuts], shrink_centre(photo).tobytes())
         return wire.pack_answer(cuts[0].width, cuts[0].height, parts)
     except ImageError as error:

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import subprocess  # nosec B404
 import sys
 import threading
@@ -18,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from processing.decoding import wire
+from processing.environment import select_environment
+from processing.framing import Framing, Square
 from processing.headers import check_structure
 from processing.refusals import UndecodableImageError
 
 _ROOT = Path(__file__).parents[2]
-# What a process needs from the environment; keys and passwords stay here.
-_PASSED = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONPATH", "SYSTEMROOT", "VIRTUAL_ENV")
 _SET = {
     # Each heap and each thread of another library would take address space.
     "MALLOC_ARENA_MAX": "1",
@@ -50,14 +49,6 @@ class Limits(NamedTuple):
 # One photo must not take a 512-MB dyno nor two seconds of anyone else's time. A 24-megapixel HEIC
 # takes 0.8 s, a JPEG of 12 megapixels 0.03 s.
 SERVING = Limits(max_bytes=150_000_000, cpu_seconds=1.6, wall_seconds=20)
-
-
-class Square(NamedTuple):
-    """The cut as a model sees it, and the size of the photo it was cut from."""
-
-    pixels: NDArray[np.uint8]  # (S, S, 3) RGB, 0..255
-    width: int  # of the upright photo, pixels
-    height: int
 
 
 class Cuts(NamedTuple):
@@ -124,12 +115,12 @@ class Decoder:
             ImageError: the photo cannot be read, or not within the limits.
             DecoderBusyError, DecoderDownError: it is not the photo's fault.
         """
-        request = wire.Request(wire.SQUARE, [(size, crop_fraction, pixel_path)])
+        request = wire.Request(wire.SQUARE, [Framing(size, crop_fraction, pixel_path)])
         answer, content = self._ask(request, data, deadline)
         pixels = np.frombuffer(content, np.uint8).reshape(size, size, 3)
         return Square(pixels, answer.width, answer.height)
 
-    def cut_squares(self, data: bytes, framings: Sequence[tuple[int, float, int]]) -> Cuts:
+    def cut_squares(self, data: bytes, framings: Sequence[Framing]) -> Cuts:
         """Cut a photo as `processing.image.cut_squares` does.
 
         Raises:
@@ -141,7 +132,7 @@ class Decoder:
             jpegs, centre = wire.unpack_cuts(content, len(framings))
         except wire.RubbishError as error:
             raise UndecodableImageError from error
-        pixels = np.frombuffer(centre, np.uint8).reshape(64, 64, 3)
+        pixels = np.frombuffer(centre, np.uint8).reshape(wire.CENTRE_SIDE, wire.CENTRE_SIDE, 3)
         return Cuts(jpegs, answer.width, answer.height, pixels)
 
     def _ask(
@@ -209,12 +200,13 @@ class _Child:
 
     def _start(self) -> None:
         self._ready = False
-        inherited = {name: os.environ[name] for name in _PASSED if name in os.environ}
         limits = str(self._limits.max_bytes), str(self._limits.cpu_seconds)
         self._process = subprocess.Popen(  # nosec B603
             [sys.executable, "-m", "processing.decoding.child", *limits],
             cwd=_ROOT,
-            env=inherited | _SET | (_RETURN_MEMORY if self._limits.return_memory else {}),
+            env=select_environment()
+            | _SET
+            | (_RETURN_MEMORY if self._limits.return_memory else {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # libraries may write what is in a photo

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from processing.framing import Framing
 from processing.refusals import (
     AnimatedImageError,
     DamagedImageError,
@@ -21,7 +22,8 @@ from processing.refusals import (
 
 READY = b"R"  # the first byte that the child writes
 SQUARE, CUTS = 1, 2  # what is wanted: pixels for a model, or JPEGs to be stored
-CENTRE_BYTES = 64 * 64 * 3  # see `processing.image.shrink_centre`
+CENTRE_SIDE = 64  # pixels; see `processing.image.shrink_centre`
+CENTRE_BYTES = 3 * CENTRE_SIDE * CENTRE_SIDE
 
 _REQUEST = struct.Struct("<BBQ")  # wanted, number of framings, bytes of the file
 _FRAMING = struct.Struct("<IdB")
@@ -44,7 +46,7 @@ class Request(NamedTuple):
     """What is wanted of a photo."""
 
     wanted: int  # SQUARE, with one framing, or CUTS
-    framings: Sequence[tuple[int, float, int]]  # `processing.image.Framing`s
+    framings: Sequence[Framing]
 
 
 class Answer(NamedTuple):
@@ -73,9 +75,9 @@ def unpack_request(head: bytes) -> tuple[int, int, int]:
     return wanted, framings, length
 
 
-def unpack_framings(packed: bytes) -> list[tuple[int, float, int]]:
+def unpack_framings(packed: bytes) -> list[Framing]:
     """Return the framings of a request."""
-    return list(_FRAMING.iter_unpack(packed))
+    return [Framing(*one) for one in _FRAMING.iter_unpack(packed)]
 
 
 def pack_answer(width: int, height: int, parts: Sequence[bytes]) -> bytes:

@@ -29,6 +29,7 @@ from processing.bundle import (
     read_bundle,
     verify_file,
 )
+from processing.files import read_start
 
 POINTER = "current.json"
 ROLLBACK_DEPTH = 20
@@ -231,8 +232,7 @@ def verify_manifest(published: Published, folder: Path, where: str) -> Manifest:
         BundleError: it has another format.
     """
     try:
-        with (folder / MANIFEST).open("rb") as file:
-            content = file.read(MAX_MANIFEST_BYTES + 1)
+        content = read_start(folder / MANIFEST, MAX_MANIFEST_BYTES + 1)
     except OSError as error:
         raise StoreError(f"{where}/{MANIFEST} cannot be read. {INCOMPLETE}") from error
     if sha256_of(content) != published.manifest_sha256:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from processing.bundle import FILES, MANIFEST, MAX_MANIFEST_BYTES, Bundle
-from processing.files import filling, replacing
+from processing.files import filling, read_start, replacing
 from processing.store.base import (
     Progress,
     Published,
@@ -42,8 +42,7 @@ class FolderStore(Store):
 
     def _read(self, key: str) -> tuple[bytes, str] | None:
         with disk_faults_explained(), suppress(FileNotFoundError):
-            with (self._root / key).open("rb") as file:
-                content = file.read(MAX_MANIFEST_BYTES + 1)
+            content = read_start(self._root / key, MAX_MANIFEST_BYTES + 1)
             if len(content) > MAX_MANIFEST_BYTES:
                 raise StoreError(f"{self._root / key} is larger than {MAX_MANIFEST_BYTES} bytes.")
             return content, sha256_of(content)

@@ -133,7 +133,10 @@ def test_a_table_of_other_photos_with_the_same_names_is_not_continued(
     assert "rows are of other photos" in refused.stderr
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no disk that is full")
+@pytest.mark.skipif(
+    not Path("/dev/full").exists(),
+    reason="there is no /dev/full, on which writing fails as on a full disk",
+)
 def test_a_file_that_cannot_be_written_is_told_before_the_first_photo(
     classify: Classify, photos: Path
 ) -> None:
@@ -159,7 +162,10 @@ def test_lines_tell_how_far_it_came_where_there_is_no_terminal(
     assert lines[0].endswith(" left")
 
 
-@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="names there are texts")
+@pytest.mark.skipif(
+    os.name == "nt" or sys.platform == "darwin",
+    reason="a file's name there is always a text, so none can be wrong UTF-8",
+)
 def test_a_name_that_is_no_text_is_written_with_escapes(
     classify: Classify, photos: Path, tmp_path: Path
 ) -> None:

@@ -184,7 +184,9 @@ def test_a_photo_in_chunks_is_answered(behind_proxy: str, connect: Connect, phot
     assert read_status(connection) == 200
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux tells a process's peak memory, in /proc"
+)
 @pytest.mark.fault("a form of 19 MB that is not multipart", "415, and no memory for it")
 def test_what_is_no_form_takes_no_memory(
     start_server: StartServer, served: Bundle, processes: Processes

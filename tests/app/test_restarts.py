@@ -106,12 +106,20 @@ def test_each_answer_is_of_the_model_that_it_names(
     assert len({threshold for _, threshold, _ in right}) == 2
 
 
+@pytest.fixture
+def two_workers(
+    start_server: StartServer, served: Bundle, processes: Processes
+) -> tuple[str, psutil.Process]:
+    """The address of a server with two workers, and its process."""
+    url = start_server(MODEL_URI=str(served.path), WEB_CONCURRENCY="2")
+    return url, psutil.Process(processes[url].pid)
+
+
 @pytest.mark.fault("SIGHUP under load", "no request is lost")
 def test_workers_are_replaced_without_losing_a_request(
-    start_server: StartServer, served: Bundle, processes: Processes, photo: bytes
+    two_workers: tuple[str, psutil.Process], photo: bytes
 ) -> None:
-    url = start_server(MODEL_URI=str(served.path), WEB_CONCURRENCY="2")
-    gunicorn = psutil.Process(processes[url].pid)
+    url, gunicorn = two_workers
     before = {each.pid for each in gunicorn.children()}
     with visit(url, photo) as outcomes:
         gunicorn.send_signal(signal.SIGHUP)
@@ -122,10 +130,9 @@ def test_workers_are_replaced_without_losing_a_request(
 
 @pytest.mark.fault("a worker is killed under load", "only what it had begun is lost")
 def test_a_killed_worker_loses_only_what_it_had_begun(
-    start_server: StartServer, served: Bundle, processes: Processes, photo: bytes
+    two_workers: tuple[str, psutil.Process], photo: bytes
 ) -> None:
-    url = start_server(MODEL_URI=str(served.path), WEB_CONCURRENCY="2")
-    gunicorn = psutil.Process(processes[url].pid)
+    url, gunicorn = two_workers
     with visit(url, photo) as outcomes:
         killed = gunicorn.children()[0]
         killed.kill()

@@ -7,7 +7,7 @@ from flask.testing import FlaskClient
 from app.answer import answer_photo
 from app.api import describe_answer
 from app.classifier import Classifier
-from app.verdict import find_high_threshold, reach_verdict
+from app.verdict import find_high_threshold, is_stable, reach_verdict
 from processing.bundle import Bundle, Evidence, OperatingPoint
 from processing.decoding.decoder import Decoder
 from processing.drawing import draw_photo
@@ -50,6 +50,14 @@ def test_with_one_operating_point_only_what_is_uncertain_is_middle(served: Bundl
 def test_the_embedded_model_has_three_zones_for_each_kind(embedded: Bundle, kind: str) -> None:
     evidence = embedded.manifest.modalities[kind]  # type: ignore[index]
     assert find_high_threshold(evidence) > evidence.in_force.threshold
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "stable"),
+    [(0.1, 0.19, True), (0.19, 0.2, False), (0.3, 0.49, True), (0.49, 0.5, False), (0.5, 1, True)],
+)
+def test_a_photo_is_stable_where_the_advice_stays(low: float, high: float, *, stable: bool) -> None:
+    assert is_stable(low, high, 0.2, 0.3) is stable
 
 
 def test_the_limits_are_those_of_the_photos_own_kind(

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from processing.drawing import draw_lesion
-from processing.image import Square, read_square
+from processing.framing import Square
+from processing.image import read_square
 from processing.memory import MAX_PIXELS, MAX_WEBP_PIXELS
 from processing.refusals import (
     AnimatedImageError,

@@ -19,7 +19,7 @@ import pandas as pd
 from etils import epath
 from tqdm import tqdm
 
-from processing.image import Framing
+from processing.framing import Framing
 from training.build.pieces import Piece, make_piece
 from training.build.rules import RULES, UNREADABLE, drop_by_content, drop_by_metadata, drop_shared
 from training.data.cases import COLUMNS, Listing

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from etils import epath
 
 from processing.decoding.decoder import Decoder, Limits
-from processing.image import Framing
+from processing.framing import Framing
 from processing.refusals import BrokenImageError, ImageError
 from training.data.fingerprints import fingerprint_centre
 from training.data.kaggle import read_jpeg

@@ -17,9 +17,9 @@ from processing.decoding.decoder import (
     Decoder,
     DecoderBusyError,
     DecoderDownError,
-    Square,
 )
-from processing.image import Framing, cut_squares, read_square, shrink_centre
+from processing.framing import Framing, Square
+from processing.image import cut_squares, read_square, shrink_centre
 from processing.refusals import (
     AnimatedImageError,
     BrokenImageError,
@@ -208,7 +208,7 @@ def test_a_child_that_cannot_start_is_the_apps_fault(monkeypatch: pytest.MonkeyP
         Decoder().start()
 
 
-REQUEST = wire.Request(wire.SQUARE, [(40, 0.8, 2)])
+REQUEST = wire.Request(wire.SQUARE, [Framing(40, 0.8, 2)])
 ANSWER = wire._ANSWER
 
 
