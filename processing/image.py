@@ -155,6 +155,11 @@ def cut_squares(
         raise TooMuchMemoryError from error
 
 
+def choose_decoded_side(size: int, pixel_path: int) -> float:
+    """Return the least side in pixels that the crop of a JPEG has when it is decoded smaller."""
+    return _PATHS[pixel_path].oversampling * size
+
+
 def shrink_centre(photo: Image.Image) -> Image.Image:
     """Shrink the centre of an RGB photo to `RECOGNISED_SIDE`, to compute its fingerprint from."""
     side = _RECOGNISED * min(photo.size)
@@ -238,7 +243,7 @@ def _choose_scale(image: Image.Image, framing: Framing) -> bool:
 
     A JPEG is decoded at a reduced scale, and of a HEIC a thumbnail that is large enough.
     """
-    needed = _PATHS[framing.pixel_path].oversampling * framing.size
+    needed = choose_decoded_side(framing.size, framing.pixel_path)
     scale = framing.crop_fraction * min(image.size) / needed
     if scale < 2:
         return False

@@ -81,6 +81,7 @@ class Decoder:
         self._idle: list[_Child] = []
         self._waiting: deque[SimpleQueue[_Child]] = deque()
         self._turns: dict[_Child, float] = {}  # those in progress, and when they began
+        self._closed = threading.Event()
 
     def start(self) -> None:
         """Start a process now, so that the first photo finds it ready."""
@@ -88,6 +89,7 @@ class Decoder:
 
     def close(self) -> None:
         """End the processes."""
+        self._closed.set()
         for child in self._all:
             child.end()
 
@@ -155,6 +157,12 @@ class Decoder:
             del self._turns[child]
             self._give_back(child)
 
+    def _watch(self) -> None:
+        # One thread for all photos: to start one for each took 0.2 ms.
+        while not self._closed.wait(min(1.0, self._limits.wall_seconds / 4)):
+            for child in list(self._all):
+                child.end_if_late()
+
     def measure_longest_turn(self) -> float:
         """Return for how many seconds the photo in work for longest has been so; 0 without one."""
         now = time.monotonic()
@@ -170,6 +178,8 @@ class Decoder:
                     self._all.append(_Child(self._limits))
                 except OSError as error:
                     raise DecoderDownError("No process can be started") from error
+                if len(self._all) == 1:
+                    threading.Thread(target=self._watch, name="photo-clock", daemon=True).start()
                 return self._all[-1]
             place: SimpleQueue[_Child] = SimpleQueue()
             self._waiting.append(place)
@@ -196,6 +206,8 @@ class _Child:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._ending = threading.Lock()
+        self._began: float | None = None  # when the present photo was sent, monotonic
         self._start()
 
     def _start(self) -> None:
@@ -238,7 +250,7 @@ class _Child:
         """
         self._get_ready()
         try:
-            with self._clock(self._limits.wall_seconds):
+            with self._timed():
                 self._input.write(wire.pack_request(request, len(data)))
                 self._input.write(data)
                 self._input.flush()
@@ -255,8 +267,12 @@ class _Child:
             if self._process.poll() is not None:
                 self._replace()
             if not self._ready:
-                with suppress(OSError, EOFError), self._clock(_START_SECONDS):
+                clock = threading.Timer(_START_SECONDS, self._process.kill)
+                clock.start()
+                with suppress(OSError, EOFError):
                     self._ready = self._read(len(wire.READY)) == wire.READY
+                clock.cancel()
+                clock.join()  # or it might end the process later
             if self._ready:
                 return
             self._process.kill()
@@ -267,15 +283,19 @@ class _Child:
         )
 
     @contextmanager
-    def _clock(self, seconds: float) -> Iterator[None]:
-        """End the process after some time; what waits for it then gets an error."""
-        clock = threading.Timer(seconds, self._process.kill)
-        clock.start()
+    def _timed(self) -> Iterator[None]:
+        self._began = time.monotonic()
         try:
             yield
         finally:
-            clock.cancel()
-            clock.join()  # or it might end the process later
+            with self._ending:  # or the process might be ended after the photo
+                self._began = None
+
+    def end_if_late(self) -> None:
+        """End the process if its photo takes too long; what waits for it then gets an error."""
+        with self._ending:
+            if self._began and time.monotonic() - self._began > self._limits.wall_seconds:
+                self._process.kill()
 
     def _read(self, length: int) -> bytes:
         content: bytes = self._output.read(length)
