@@ -37,13 +37,15 @@ help:  ## list the targets
 
 dev: $(DEV)/.installed  ## install the development environment, into .venv/dev
 
-beam: $(BEAM)/.installed  ## install the environment for builds with Apache Beam, into .venv/beam
+beam: $(BEAM)/.installed  ## install the environment for Apache Beam (--runner), into .venv/beam
 
 # Beam needs older versions of some packages than the app, so its tests run in an environment of their
 # own. They run at the same time as the others, and their output is shown only if they fail.
 WORKERS ?= 2
+ON_BEAM := tests/app/test_command_line_beam.py tests/processing/test_beam.py \
+  tests/training/build/test_beam.py
 test: $(DEV)/.installed $(BEAM)/.installed browser  ## run all tests, with a real S3 server and a real browser
-	@log=$$(mktemp); $(BEAM)/bin/python -m pytest tests/training/build/test_beam.py >$$log 2>&1 & \
+	@log=$$(mktemp); $(BEAM)/bin/python -m pytest $(ON_BEAM) >$$log 2>&1 & \
 	beam=$$!; $(DEV)/bin/python -m pytest -n $(WORKERS); failed=$$?; \
 	wait $$beam || { failed=$$?; cat $$log; }; rm $$log; exit $$failed
 

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
 from app.admission import BusyError
 from app.answer import Answer
-from app.batch import answer_files, count_cores, find_photos
+from app.batch import STANDARD_INPUT, Found, answer_files, count_cores, find_photos
 from app.classifier import Classifier
 from app.dicom import REMEDY, can_read_dicom
 from app.openapi import VERSION
@@ -18,6 +19,7 @@ from app.progress import show_progress
 from app.service import open_bundle
 from app.table import TableError, make_row, make_unreadable_row, open_table
 from config.settings import SettingsError, read_settings
+from processing.beam import MISSING
 from processing.bundle import BundleError
 from processing.decoding.decoder import Decoder
 from processing.refusals import SUFFIXES
@@ -33,19 +35,26 @@ def main() -> None:
     """The melanoma classifier on the command line."""
 
 
+class _PathOrAddress(click.Path):
+    """A path of this machine, or an address in a store, gs://BUCKET/NAME, which stays a text."""
+
+    def convert(self, value: Any, *context: Any) -> Any:
+        return value if "://" in str(value) else super().convert(value, *context)
+
+
 @main.command()
 @click.argument(
     "paths",
     nargs=-1,
     required=True,
     metavar="PATH…",
-    type=click.Path(exists=True, allow_dash=True, path_type=Path),
+    type=_PathOrAddress(exists=True, allow_dash=True, path_type=Path),
 )
 @click.option(
     "csv_path",
     "--csv",
     metavar="FILE",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    type=_PathOrAddress(dir_okay=False, writable=True, path_type=Path),
     help="Write the table to FILE instead of printing it.",
 )
 @click.option(
@@ -67,6 +76,17 @@ def main() -> None:
     metavar="N",
     help="Classify N photos at a time. [default: one for each core]",
 )
+@click.option(
+    "--runner",
+    metavar="NAME",
+    help="Run on Apache Beam, on DirectRunner, DataflowRunner or another of its runners.",
+)
+@click.option(
+    "--runner-option",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Option for Apache Beam and its runner; repeatable.",
+)
 def classify(
     paths: tuple[Path, ...],
     csv_path: Path | None,
@@ -74,24 +94,31 @@ def classify(
     model: str | None,
     stability: bool,
     jobs: int | None,
+    runner: str | None,
+    runner_option: tuple[str, ...],
 ) -> None:
     """Classify photos, and the photos in folders and their subfolders, as the web page does.
 
     The PATH - is a photo from standard input. Rows come in the order of the photos, each as soon as
     it is known. A photo that cannot be judged has no verdict; the column reasons explains why. Its
     probability is still given if the model was run, for evaluations of the model.
+
+    With --runner, the table is written once all photos are classified. If that is interrupted, run
+    the same command again; it resumes.
     """
-    if csv_path and not csv_path.parent.is_dir():
+    if runner_option and not runner:
+        raise click.UsageError("--runner-option needs --runner.")
+    for path in (*paths, csv_path):
+        if isinstance(path, str) and not runner:
+            raise click.UsageError(f"{path} is not on this machine. Only --runner reaches it.")
+    if isinstance(csv_path, Path) and not csv_path.parent.is_dir():
         raise click.ClickException(f"--csv {csv_path}: the folder {csv_path.parent} is missing.")
+    if runner:
+        _classify_on_beam(paths, csv_path, resume, model, stability, jobs, runner, runner_option)
+        return
     if resume and not csv_path:
         raise click.UsageError("--resume needs the FILE to continue: --csv FILE.")
-    found = find_photos(paths)
-    if not found.photos:
-        raise click.ClickException(
-            f"No photos ({', '.join(sorted(SUFFIXES))} or DICOM files) were found."
-        )
-    if found.dicom and not can_read_dicom():
-        raise click.ClickException(f"{found.dicom} of the photos are DICOM files. {REMEDY}")
+    found = _find_photos(paths)
     try:
         bundle = open_bundle(model, read_settings().model_cache)
         jobs = min(jobs or count_cores(), len(found.photos))
@@ -134,12 +161,81 @@ def classify(
         raise click.ClickException("No process that decodes photos can be started.") from error
     if skipped := len(found.photos) - len(photos):
         click.echo(f"{skipped} photos were in {csv_path} already.", err=True)
+    _conclude(found, len(photos), unreadable)
+
+
+def _find_photos(paths: Sequence[Path]) -> Found:
+    found = find_photos(paths)
+    if not found.photos:
+        raise click.ClickException(
+            f"No photos ({', '.join(sorted(SUFFIXES))} or DICOM files) were found."
+        )
+    if found.dicom and not can_read_dicom():
+        raise click.ClickException(f"{found.dicom} of the photos are DICOM files. {REMEDY}")
+    return found
+
+
+def _conclude(found: Found, classified: int, unreadable: int) -> None:
     if found.skipped:
         click.echo(f"{found.skipped} files were skipped: they are not photos.", err=True)
     if unreadable:
         raise click.ClickException(
-            f"{unreadable} of {len(photos)} photos could not be read; see the column reasons."
+            f"{unreadable} of {classified} photos could not be read; see the column reasons."
         )
+
+
+def _classify_on_beam(
+    paths: Sequence[Path | str],
+    table: Path | str | None,
+    resume: bool,
+    model: str | None,
+    stability: bool,
+    jobs: int | None,
+    runner: str,
+    options: Sequence[str],
+) -> None:
+    if resume:
+        raise click.UsageError(
+            "--resume is for calls without --runner: with it, the same command resumes by itself."
+        )
+    if jobs:
+        raise click.UsageError("--jobs is for calls without --runner, which has its own options.")
+    if STANDARD_INPUT in paths:
+        raise click.UsageError("--runner cannot read standard input. Give files or folders.")
+    if table is None:
+        raise click.UsageError("--runner needs --csv FILE, where all its workers can write.")
+    try:
+        # Imported here: what it needs is not installed where the app serves.
+        from app.beam import BeamError, classify_on_beam, open_path, store_faults_explained
+    except ImportError as error:
+        raise click.ClickException(MISSING) from error
+    try:
+        with store_faults_explained():
+            if open_path(table).exists():
+                raise BeamError(f"{table} exists already. Name another file.")
+            opened = [open_path(path) for path in paths]
+            for path in opened:
+                if not path.exists():
+                    raise BeamError(f"{path} does not exist.")
+            found = _find_photos(opened)
+        unreadable = classify_on_beam(
+            found.photos,
+            table,
+            model=model,
+            version=open_bundle(model, read_settings().model_cache).manifest.version,
+            stability=stability,
+            runner=runner,
+            options=options,
+        )
+    except KeyboardInterrupt:
+        click.echo("\nStopped. The same command continues.", err=True)
+        sys.exit(_INTERRUPTED)
+    except (BeamError, StoreError, BundleError, SettingsError) as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        place = error.filename or table
+        raise click.ClickException(f"{place}: {error.strerror or error}.") from error
+    _conclude(found, len(found.photos), unreadable)
 
 
 def _require_same_photos(

@@ -51,7 +51,7 @@ def find_photos(paths: Sequence[Path]) -> Found:
             photos.append(("stdin", path))
             continue
         folder = path.is_dir()
-        files = sorted(file for file in path.rglob("*") if file.is_file()) if folder else [path]
+        files = _list_files(path) if folder else [path]
         for file in files:
             if file.suffix.lower() not in SUFFIXES:
                 of_dicom = _is_dicom_file(file)
@@ -65,9 +65,29 @@ def find_photos(paths: Sequence[Path]) -> Found:
     return Found(photos, skipped, dicom)
 
 
+def _list_files(folder: Path) -> list[Path]:
+    if isinstance(folder, Path):
+        return sorted(file for file in folder.rglob("*") if file.is_file())
+    return sorted(below / name for below, _, names in folder.walk() for name in names)
+
+
+def _read_start(path: Path, size: int) -> bytes:
+    """Read the first `size` bytes of a file, of this machine or of a store.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        return read_start(path, size)
+    except OSError:
+        raise
+    except Exception as error:  # TensorFlow's own, of a store
+        raise OSError(str(error)) from error
+
+
 def _is_dicom_file(path: Path) -> bool:
     try:
-        return is_dicom(read_start(path, HEAD_BYTES))
+        return is_dicom(_read_start(path, HEAD_BYTES))
     except OSError:  # told when the photo is read, if it was named
         return False
 
@@ -82,7 +102,7 @@ def read_photo(path: Path) -> bytes:
     if path == STANDARD_INPUT:
         data = sys.stdin.buffer.read(MAX_BYTES + 1)
     else:
-        data = read_start(path, MAX_BYTES + 1)
+        data = _read_start(path, MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise TooMuchMemoryError
     return extract_photo(data) if is_dicom(data) else data

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 import click
@@ -12,7 +12,7 @@ LINE_SECONDS = 5.0
 _Result = TypeVar("_Result")
 
 
-def show_progress(results: Iterable[_Result], total: int) -> Iterator[_Result]:
+def show_progress(results: Iterable[_Result], total: int) -> Generator[_Result]:
     """Yield the results, and tell on standard error how many of `total` came and how long the rest
     takes.
     """

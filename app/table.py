@@ -5,6 +5,7 @@ so that what was classified stays when the process ends.
 """
 
 import csv
+import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -56,6 +57,15 @@ def make_row(name: str, answer: Answer, version: str) -> Row:
 def make_unreadable_row(name: str, error: Exception, version: str) -> Row:
     """Return the row of a photo that cannot be read; `reasons` is a sentence."""
     return {"name": name, "version": version, "reasons": str(error)}
+
+
+def format_rows(rows: Iterable[Row], *, header: bool = False) -> str:
+    """Return rows as the table has them, if wanted below its first line."""
+    text = io.StringIO(newline="")
+    write = _start(text, [COLUMNS] if header else [])
+    for row in rows:
+        write(row)
+    return text.getvalue()
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from uuid import uuid4
 import boto3
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
+from etils import epath
+from etils.epath import gpath, register
 
 from processing.bundle import (
     CARD,
@@ -135,6 +137,17 @@ def make_bucket(server: S3Server) -> str:
     name = f"test-{uuid4().hex}"
     server.client.create_bucket(Bucket=name)
     return name
+
+
+@pytest.fixture
+def ram(monkeypatch: pytest.MonkeyPatch) -> epath.Path:
+    """A new folder in TensorFlow's in-memory file system, which is used like gs://."""
+    monkeypatch.setattr(gpath, "_URI_SCHEMES", gpath._URI_SCHEMES | {"ram"})
+    monkeypatch.setattr(gpath, "_URI_PREFIXES", (*gpath._URI_PREFIXES, "ram://"))
+    monkeypatch.setitem(gpath._URI_MAP_ROOT, "ram://", "/ram/")
+    monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, "ram", gpath._PREFIX_TO_BACKEND["gs"])
+    monkeypatch.setitem(register._URI_PREFIXES_TO_CLS, "ram://", gpath.PosixGPath)
+    return epath.Path(f"ram://{uuid4().hex}")
 
 
 DESCRIPTION = Description(

@@ -75,6 +75,26 @@ def test_boto3_and_the_inference_runtime_have_one_importer_each_that_serves() ->
     }
 
 
+def test_what_serves_needs_neither_beam_nor_what_reaches_stores_of_photos() -> None:
+    assert importers("apache_beam") == {"processing/beam.py"}
+    code = (
+        "import wsgi, app.__main__, sys\n"
+        "assert not {'app.beam', 'apache_beam', 'etils'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_each_test_that_needs_beam_runs_in_its_environment() -> None:
+    users = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if "from tests.beam import" in path.read_text(encoding="utf-8") and path != Path(__file__)
+    }
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"^ON_BEAM := ((?:\\\n|.)*)$", makefile, re.MULTILINE)
+    assert set(listed.replace("\\\n", " ").split()) == users
+
+
 def test_importing_wsgi_brings_in_no_tensorflow() -> None:
     code = "import wsgi, sys; assert not {'tensorflow', 'keras'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

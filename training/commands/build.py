@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from processing.beam import run_on_beam
 from processing.bundle import PixelPath
 from training.commands.options import DATA, FILE
 
@@ -255,11 +256,16 @@ def build(**options: Any) -> None:
 
 
 def _make_runner(options: dict[str, Any]) -> "Runner | None":
-    from training.build.beam import run_on_beam
+    from training.errors import TrainingError
 
     if options["runner"] is None:
         return None
-    return partial(run_on_beam, runner=options["runner"], options=options["runner_option"])
+    return partial(
+        run_on_beam,
+        runner=options["runner"],
+        options=options["runner_option"],
+        fault=TrainingError,
+    )
 
 
 def _check_usage(options: dict[str, Any]) -> None:

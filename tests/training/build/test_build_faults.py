@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from etils import epath
-from etils.epath import gpath, register
 
 from tests.training.archives import (
     SETTINGS,
@@ -130,22 +129,12 @@ def test_a_build_that_waited_for_none_takes_what_another_finished(
     assert build_isic2019(archive, tmp_path / "out") == read_data(data).build
 
 
-@pytest.fixture
-def ram(monkeypatch: pytest.MonkeyPatch) -> epath.Path:
-    """A folder in TensorFlow's in-memory file system, which is used like gs://."""
-    monkeypatch.setattr(gpath, "_URI_SCHEMES", gpath._URI_SCHEMES | {"ram"})
-    monkeypatch.setattr(gpath, "_URI_PREFIXES", (*gpath._URI_PREFIXES, "ram://"))
-    monkeypatch.setitem(gpath._URI_MAP_ROOT, "ram://", "/ram/")
-    monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, "ram", gpath._PREFIX_TO_BACKEND["gs"])
-    monkeypatch.setitem(register._URI_PREFIXES_TO_CLS, "ram://", gpath.PosixGPath)
-    return epath.Path("ram://bucket/data64")
-
-
 def test_a_build_works_wherever_tensorflow_reads_and_writes(
     archive: Path, data: epath.Path, ram: epath.Path
 ) -> None:
-    build_folders(list_isic2019(archive), [], [SETTINGS], ram)
-    built = read_data(ram)
+    out = ram / "data64"
+    build_folders(list_isic2019(archive), [], [SETTINGS], out)
+    built = read_data(out)
     assert built.build == read_data(data).build
     names = [
         name
@@ -153,6 +142,6 @@ def test_a_build_works_wherever_tensorflow_reads_and_writes(
         for name in batch["image_name"].numpy().astype(str)
     ]
     assert sorted(names) == built.cases["image_name"].tolist()
-    assert {path.name for path in ram.iterdir()} == {path.name for path in data.iterdir()}
+    assert {path.name for path in out.iterdir()} == {path.name for path in data.iterdir()}
     with pytest.raises(TrainingError, match="not a data folder"):
         read_data(ram / "elsewhere")

@@ -1,4 +1,7 @@
-"""Run a build on Apache Beam: the same functions on any number of machines."""
+"""Run a function on Apache Beam: the same one on any number of machines.
+
+Neither Beam nor etils is installed where the app serves, so both are imported when they are needed.
+"""
 
 import logging
 import re
@@ -7,10 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from etils import epath
-
-from training.errors import TrainingError
-
+MISSING = "--runner needs Apache Beam. Install requirements-beam.txt as its first lines describe."
 _QUIET = "default_sdk_harness_log_level=CRITICAL"  # workers would log every step
 _POLL_SECONDS = 1.0
 
@@ -22,24 +22,26 @@ def run_on_beam(
     *,
     runner: str,
     options: Sequence[str],
+    fault: type[Exception],
 ) -> None:
-    """Run as a `build.Runner` on Apache Beam.
+    """Call `function` on each item on Apache Beam, and report the number of images done.
 
     Args:
+        items: each has `output`, the path of a file that exists once the item is done, and
+            `images`, the number of its images.
+        report: gets the `images` of each item that is done.
         runner: Beam's name for the runner.
         options: NAME=VALUE, for Beam and the runner.
+        fault: the exception that is raised for what the user can fix.
 
     Raises:
-        TrainingError: Apache Beam is missing or rejects an option, or a worker raised a
-            TrainingError.
+        fault: Apache Beam is missing or rejects an option, or `function` raised it in a worker.
     """
     try:
         import apache_beam
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
-        raise TrainingError(
-            "--runner needs Apache Beam. Install requirements-beam.txt as its first lines describe."
-        ) from error
+        raise fault(MISSING) from error
     given = [f"runner={runner}", *options]
     if runner == "DirectRunner":
         # Without a version, Beam downloads another runner: https://github.com/apache/beam/issues/33623
@@ -48,7 +50,7 @@ def run_on_beam(
     try:
         pipeline = apache_beam.Pipeline(options=PipelineOptions([f"--{one}" for one in given]))
     except ValueError as error:
-        raise TrainingError(f"--runner {runner}: {error}") from error
+        raise fault(f"--runner {runner}: {error}") from error
     _ = pipeline | apache_beam.Create(items) | apache_beam.Reshuffle() | apache_beam.Map(function)
     try:
         with _watching(items, report):
@@ -57,15 +59,19 @@ def run_on_beam(
         # A worker's exception arrives unchanged, or as the text of its traceback in an exception
         # type of the runner.
         text = f"{type(error).__name__}: {error}"
-        pattern = r"TrainingError: (.+?)(?: \[while running .*)?$"
+        pattern = rf"{fault.__name__}: (.+?)(?: \[while running .*)?$"
         if messages := re.findall(pattern, text, re.MULTILINE):
-            raise TrainingError(messages[-1]) from error
+            raise fault(messages[-1]) from error
+        if str(error).startswith("KeyboardInterrupt"):  # within `function`, in this process
+            raise KeyboardInterrupt from error
         raise
 
 
 @contextmanager
 def _watching(items: Sequence[Any], report: Callable[[int], object]) -> Iterator[None]:
     """Report the items whose output exists, since runners only report the end of a pipeline."""
+    from etils import epath
+
     left = {item.output: item.images for item in items}
     folders = {epath.Path(output).parent for output in left}
     done = threading.Event()
