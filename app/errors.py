@@ -40,7 +40,7 @@ KINDS = (
     Kind(FormError, 400, "/problems/form-malformed", _("The form is malformed")),
     Kind(NoImageError, 400, "/problems/image-missing", _("No photo was sent")),
     Kind(TooManyImagesError, 400, "/problems/too-many-images", _("Too many photos at once")),
-    Kind(WrongFieldError, 400, "/problems/wrong-field", _("A form field is invalid")),
+    Kind(WrongFieldError, 400, "/problems/wrong-field", _("A field is unknown or invalid")),
     Kind(WrongKeyError, 401, "/problems/wrong-api-key", _("The API key is not known")),
     Kind(UnsupportedImageError, 415, "/problems/image-unsupported", _("Not a photo we can read")),
     Kind(TooLargeImageError, 413, "/problems/image-too-large", _("The photo is too large")),

@@ -25,7 +25,13 @@ from app.metrics import count_photo, stage
 from app.openapi import describe_api
 from app.page import photo_uri, render_page
 from app.service import ModelInService, ModelUnavailableError
-from app.uploads import Photo, find_photos, find_stability
+from app.uploads import (
+    Photo,
+    find_photos,
+    find_stability,
+    refuse_unknown_fields,
+    refuse_unknown_parameters,
+)
 from processing.bundle import Manifest
 from processing.decoding.decoder import Decoder
 from processing.refusals import ImageError
@@ -55,7 +61,8 @@ def predict() -> Response:
     cannot be read, the request fails. If one of several cannot be read, or the time does not
     suffice for it, its entry is the problem, and the others are classified.
 
-    :raise 400: no photo, too many photos, a damaged photo, or an invalid form.
+    :raise 400: no photo, too many photos, a damaged photo, an invalid form, or an unknown field or
+        parameter.
     :raise 401: an API key that is not known.
     :raise 408: the upload did not arrive completely.
     :raise 413: too many bytes or pixels.
@@ -65,9 +72,11 @@ def predict() -> Response:
     """
     started = time.monotonic()
     refuse_wrong_key()
+    refuse_unknown_parameters(request.args)
     classifier = _service().classifier
     form = read_form(cast(FormRequest, request))
     photos = find_photos(form)
+    refuse_unknown_fields(form)
     charge(len(photos))
     as_json = wants_json()
     stability = find_stability(form) or not as_json
