@@ -116,7 +116,7 @@ def classify(
                 if isinstance(answer, Answer):
                     table.write(make_row(name, answer, version))
                 else:
-                    table.write(make_unreadable_row(name, answer, version))
+                    table.write(make_unreadable_row(name, str(answer), version))
                     unreadable += 1
                 written += 1
     except KeyboardInterrupt:

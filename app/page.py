@@ -18,6 +18,7 @@ from app.trust import list_records
 from app.uploads import FIELD, MAX_IMAGES
 from app.verdict import is_stable, is_urgent, place_on_scale
 from processing.bundle import Manifest
+from processing.refusals import AnimatedImageError
 
 
 def render_page(*, manifest: Manifest | None = None, **context: Any) -> str:
@@ -25,7 +26,7 @@ def render_page(*, manifest: Manifest | None = None, **context: Any) -> str:
 
     `manifest` is that of the model that answered; without one, the current model's is used.
     """
-    limits = {"field": FIELD, "max_images": MAX_IMAGES}
+    limits = {"field": FIELD, "max_images": MAX_IMAGES, "animated": str(AnimatedImageError())}
     max_bytes: int = current_app.config["MAX_CONTENT_LENGTH"]
     manifest = manifest or _find_manifest()
     return render_template(

@@ -25,6 +25,7 @@ from app.metrics import count_photo, stage
 from app.openapi import describe_api
 from app.page import photo_uri, render_page
 from app.service import ModelInService, ModelUnavailableError
+from app.table import Row, make_row, make_unreadable_row
 from app.uploads import (
     Photo,
     find_photos,
@@ -129,8 +130,16 @@ def _answer_json(results: list[_Result], manifest: Manifest) -> Response:
 def _answer_page(results: list[_Result], manifest: Manifest) -> Response:
     seen = [photo_uri(x.square) if isinstance(x, Answer) else None for _, x in results]
     entries = [_describe(result, manifest) for result in results]
-    page = render_page(entries=list(zip(entries, seen, strict=True)), manifest=manifest)
-    return make_response(page)
+    rows = [_make_row(result, manifest.version) for result in results]
+    entries_seen = list(zip(entries, seen, strict=True))
+    return make_response(render_page(entries=entries_seen, rows=rows, manifest=manifest))
+
+
+def _make_row(result: _Result, version: str) -> Row:
+    photo, answer = result
+    if isinstance(answer, Answer):
+        return make_row(photo.name, answer, version)
+    return make_unreadable_row(photo.name, describe_problem(answer).detail, version)
 
 
 def _outcome(result: Answer | ImageError | BusyError) -> str:

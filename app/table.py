@@ -1,7 +1,7 @@
-"""The table of `python -m app classify`: a CSV file that grows by a row for each photo.
+"""The rows of CSV tables, and the table of `python -m app classify`, which grows row by row.
 
-It has the columns of the page's own CSV, in that order. Each row is handed to the system at once,
-so that what was classified stays when the process ends.
+The page's own CSV has the same columns and rows. On the command line each row is handed to the
+system at once, so that what was classified stays when the process ends.
 """
 
 import csv
@@ -53,9 +53,9 @@ def make_row(name: str, answer: Answer, version: str) -> Row:
     return row
 
 
-def make_unreadable_row(name: str, error: Exception, version: str) -> Row:
-    """Return the row of a photo that cannot be read; `reasons` is a sentence."""
-    return {"name": name, "version": version, "reasons": str(error)}
+def make_unreadable_row(name: str, sentence: str, version: str) -> Row:
+    """Return the row of a photo that cannot be read; the sentence tells why, and what to do."""
+    return {"name": name, "version": version, "reasons": sentence}
 
 
 @contextmanager

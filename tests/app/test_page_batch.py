@@ -10,6 +10,7 @@ from PIL import Image
 from playwright.sync_api import Dialog, Locator, Page, expect
 
 from processing.drawing import draw_photo
+from processing.refusals import explain_unreadable
 from tests.app.browser import choose, send
 from tests.app.fixture_types import OpenPage
 
@@ -114,7 +115,7 @@ def test_failed_photos_are_rows_with_their_reason(
     send(page, broken, *drawn[:1])
     expect(list_rows(page)).to_have_count(2)
     expect(list_rows(page).first).to_contain_text("Not a photo we can read")
-    assert [row["reasons"] for row in read_csv(page)] == ["/problems/image-unsupported", ""]
+    assert [row["reasons"] for row in read_csv(page)] == [str(explain_unreadable(b"no image")), ""]
     # It is still in the list, and its row is not doubled when it is sent again.
     page.locator("#send").click()
     expect(page.locator("#progress")).to_be_hidden()

@@ -33,7 +33,7 @@ export function addResult($result, photo) {
   if (!$card.find(".file").length) $card.prepend($("<p>", { class: "file", text: photo.file.name }));
   $card.data("order", photo.order);
   if (!$card.attr("id")) $card.attr({ id: `refused-${photo.order}`, tabindex: -1 });
-  insertRow($row.length ? $row : buildRow(photo, $card.find("h2").text(), $card.data("type")), photo, $card);
+  insertRow($row.length ? $row : buildRow(photo, $card.find("h2").text(), $card.find("h2 + p").text()), photo, $card);
   return $card;
 }
 
@@ -106,7 +106,7 @@ function sortRows() {
   const rank = (row) => {
     if (by === "name") return row.dataset.name;
     if (by === "verdict") return ORDER.indexOf(row.dataset.verdict);
-    return row.dataset.probability ? Number(row.dataset.probability) : -1;
+    return row.dataset.verdict ? Number(row.dataset.probability) : -1;
   };
   const compare = (a, b) => (by === "name" ? a.localeCompare(b, undefined, { numeric: true }) : a - b);
   $("#overview tbody").append(rows().get().sort((a, b) => sign * compare(rank(a), rank(b))));
@@ -116,7 +116,7 @@ function sortRows() {
 
 function quote(value = "") {
   // A spreadsheet would run a cell that begins like a formula.
-  const safe = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+  const safe = /^'*[=+\-@\t\r\n]/.test(value) ? `'${value}` : value;
   return `"${safe.replaceAll('"', '""')}"`;
 }
 
