@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from PIL import Image, ImageFilter
 
 import app
-from app.__main__ import main
+from app.command import main
 from app.table import COLUMNS
 from processing.bundle import Bundle
 from tests.app.fixture_types import MakeBundle, Post

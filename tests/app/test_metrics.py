@@ -134,7 +134,7 @@ def test_a_version_that_is_replaced_is_no_longer_told(
 
 def test_the_log_can_be_json() -> None:
     script = """
-from app import create_app
+from app.factory import create_app
 from config.settings import Settings
 client = create_app(Settings(log_format="json", trusted_proxies=1)).test_client()
 client.post("/predict", headers={"Accept": "application/json", "X-Request-ID": "0" * 32})
