@@ -139,7 +139,7 @@ def _describe_predict(app: Flask) -> dict[str, Any]:
         }
         | {
             str(status): _answer(
-                "Problem types: " + ", ".join(f"`{type_}`" for type_ in types) + ".",
+                "Problem types: " + ", ".join(f"[`{type_}`]({type_})" for type_ in types) + ".",
                 *(["Retry-After"] if status in (429, 503) else []),
                 **{_PROBLEM: "Problem", _HTML: None},
             )

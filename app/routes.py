@@ -7,6 +7,7 @@ from typing import cast
 from flask import (
     Blueprint,
     Response,
+    abort,
     current_app,
     jsonify,
     make_response,
@@ -17,7 +18,7 @@ from flask import (
 from app.admission import STUCK_SECONDS, BusyError, Queue, measure_longest_turn
 from app.answer import Answer, answer_photo
 from app.api import Answers, Entry, ImageProblem, describe_answer, describe_model, wants_json
-from app.errors import describe_problem
+from app.errors import KINDS, describe_problem
 from app.forms import FormRequest, read_form
 from app.limits import charge, refuse_wrong_key
 from app.logs import log_event
@@ -171,6 +172,16 @@ def describe() -> Response:
 def show_docs() -> str:
     """Show the API's description as a page."""
     return render_template("docs.html", api=describe_api(current_app), host=request.host_url)
+
+
+@blueprint.get("/problems/<name>")
+def show_problem(name: str) -> str:
+    """Explain a type of problem, at the address that problems name as their type.
+
+    :raise 404: there is no such type.
+    """
+    kind = next((kind for kind in KINDS if kind.type == request.path), None)
+    return render_template("problem.html", kind=kind) if kind else abort(404)
 
 
 @blueprint.get("/healthz")
