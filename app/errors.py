@@ -8,7 +8,12 @@ from flask import Flask, Response, current_app, g, make_response, request
 from flask_babel import gettext, lazy_gettext
 from flask_babel.speaklater import LazyString
 from flask_limiter.errors import RateLimitExceeded
-from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import (
+    ClientDisconnected,
+    HTTPException,
+    MethodNotAllowed,
+    RequestEntityTooLarge,
+)
 
 from app.admission import BusyError
 from app.api import Problem, wants_json
@@ -162,6 +167,12 @@ def describe_problem(error: Exception) -> Problem:
         )
     elif code == 404:
         detail = gettext("There is no such page.")
+    elif isinstance(error, MethodNotAllowed):
+        detail = gettext(
+            "This address can only be called with %(methods)s. To check a photo, use the start "
+            "page.",
+            methods=", ".join(sorted({*(error.valid_methods or ())} - {"HEAD", "OPTIONS"})),
+        )
     else:
         detail = _detail(error)
     return _make("about:blank", gettext(HTTPStatus(code).phrase), code, detail)

@@ -84,6 +84,7 @@ def test_without_the_token_nothing_is_told(make_client: MakeClient, token: str) 
     client = make_client(metrics_token=TOKEN)
     answer = client.get("/metrics", headers={"Authorization": f"Bearer {token}"})
     assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
     assert "melanoma_" not in answer.text
     right = client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
     assert "melanoma_requests_total" in right.text
