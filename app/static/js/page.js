@@ -3,7 +3,7 @@
 
 import { addPhotos, clearPhotos, edit, listPhotos, removePhoto } from "./photos.js";
 import { makeContent } from "./pixels.js";
-import { addFailure, addResult, countResults } from "./results.js";
+import { addFailure, addResult, countResults, showFailures } from "./results.js";
 import { ask } from "./send.js";
 import { $form, fill, tell } from "./texts.js";
 
@@ -16,6 +16,7 @@ async function analyse() {
   setBusy(true);
   const results = countResults();
   await Promise.all(Array.from({ length: LANES }, runLane));
+  showFailures();
   const { abort, stopped, done, lastCard } = job;
   job = null;
   setBusy(false);

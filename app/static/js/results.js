@@ -16,10 +16,12 @@ export function addResult($result, photo) {
   const $earlier = $here.children(".answer, .problem");
   const $row = $result.find("#overview tbody tr");
   const $card = $result.children(".answer, .problem");
-  if (!$("#overview").length && $row.length) {
-    // The first answer brings the table; refused photos may have come before it.
+  if (!$here.children(".facts").length && $row.length) {
+    // The first answer brings the table, unless there is one of photos that got none.
+    const $table = $here.children("#overview");
+    if ($table.length) $result.children("#overview").replaceWith($table);
+    else $row.detach();
     $here.append($result.children());
-    $("#overview tbody").empty();
     const before = (_, other) => $(other).data("order") < photo.order;
     $card.before($earlier.filter(before)).after($earlier.not($earlier.filter(before)));
   } else {
@@ -40,7 +42,16 @@ export function addResult($result, photo) {
 // Add a row for a photo that got no answer.
 export function addFailure(photo, text, reason) {
   forgetOne(photo);
-  insertRow(buildRow(photo, text, reason), photo, $());
+  const $row = buildRow(photo, text, reason);
+  $row.find(".result").append($("<p>", { class: "small", text: reason }));
+  insertRow($row, photo, $());
+}
+
+// Show the table also where no photo of several got an answer.
+export function showFailures() {
+  if (waiting.length < 2) return;
+  $here.prepend(document.getElementById("table").content.cloneNode(true));
+  insertWaiting();
 }
 
 function buildRow(photo, text, reason) {
@@ -52,7 +63,7 @@ function buildRow(photo, text, reason) {
   return $row.append($cells);
 }
 
-// Rows wait in the photo until the table exists: it comes with the first answer.
+// Rows wait until the table exists: it comes with the first answer, or at the end.
 let waiting = [];
 
 function insertRow($row, photo, $card) {
@@ -67,7 +78,10 @@ function insertRow($row, photo, $card) {
     $row.find(".file").replaceWith($("<a>", { class: "file", href: `#${$card.attr("id")}`, text: photo.file.name }));
   }
   waiting.push($row);
-  if (!$("#overview").length) return;
+  if ($("#overview").length) insertWaiting();
+}
+
+function insertWaiting() {
   waiting.forEach(($each) => {
     const $next = rows().filter((_, other) => $(other).data("order") > $each.data("order")).first();
     if ($next.length) $next.before($each);
