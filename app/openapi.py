@@ -112,7 +112,8 @@ def _describe_predict(app: Flask) -> dict[str, Any]:
                                 "minItems": 1,
                                 "maxItems": MAX_IMAGES,
                                 "description": "JPEG, PNG, WebP or HEIC, each with a file name; "
-                                f"together at most {megabytes} MB.",
+                                f"together at most {megabytes} MB, and no more photos than the "
+                                "rate limit allows.",
                                 # OpenAPI 3.1 has contentMediaType for files; generators of
                                 # clients know them by the format of 3.0.
                                 "items": {

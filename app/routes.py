@@ -20,7 +20,7 @@ from app.answer import Answer, answer_photo
 from app.api import Answers, Entry, ImageProblem, describe_answer, describe_model, wants_json
 from app.errors import KINDS, describe_problem
 from app.forms import FormRequest, read_form
-from app.limits import charge, refuse_wrong_key
+from app.limits import cap_photos, charge, refuse_wrong_key
 from app.logs import log_event
 from app.metrics import count_photo, stage
 from app.openapi import describe_api
@@ -28,6 +28,7 @@ from app.page import photo_uri, render_page
 from app.service import ModelInService, ModelUnavailableError
 from app.table import Row, make_row, make_unreadable_row
 from app.uploads import (
+    MAX_IMAGES,
     Photo,
     find_photos,
     find_stability,
@@ -77,7 +78,7 @@ def predict() -> Response:
     refuse_unknown_parameters(request.args)
     classifier = _service().classifier
     form = read_form(cast(FormRequest, request))
-    photos = find_photos(form)
+    photos = find_photos(form, cap_photos(MAX_IMAGES))
     refuse_unknown_fields(form)
     charge(len(photos))
     as_json = wants_json()

@@ -25,7 +25,7 @@ class NoImageError(Exception):
 
 
 class TooManyImagesError(Exception):
-    """More photos than `MAX_IMAGES`; the text can be shown to the sender."""
+    """More photos than one form may have; the text can be shown to the sender."""
 
 
 class WrongFieldError(Exception):
@@ -39,8 +39,8 @@ class Photo(NamedTuple):
     content: bytes
 
 
-def find_photos(form: Form) -> list[Photo]:
-    """Return the files in the form's field `image`.
+def find_photos(form: Form, most: int = MAX_IMAGES) -> list[Photo]:
+    """Return the files in the form's field `image`, of which there may be `most`.
 
     Raises:
         NoImageError, TooManyImagesError
@@ -49,13 +49,13 @@ def find_photos(form: Form) -> list[Photo]:
     files = [file for file in form.files if file.field == FIELD and file.name]
     if not files:
         raise NoImageError(_explain_missing(form))
-    if len(files) > MAX_IMAGES:
+    if len(files) > most:
         raise TooManyImagesError(
             gettext(
                 "%(sent)d photos were sent, at most %(allowed)d can be analysed at once. Send the "
                 "rest afterwards.",
                 sent=len(files),
-                allowed=MAX_IMAGES,
+                allowed=most,
             )
         )
     return [Photo(shorten_name(file.name), file.content) for file in files]
