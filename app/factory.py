@@ -8,6 +8,7 @@ from flask_cors import CORS
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app import (
+    compression,
     errors,
     headers,
     host,
@@ -59,6 +60,7 @@ def create_app(settings: Settings | None = None, decoder: Decoder | None = None)
     app.register_blueprint(routes.blueprint)
     errors.register(app)
     headers.register(app)
+    compression.register(app)
     limits.register(app, settings, "main.predict")
     if settings.trusted_proxies:
         proxies = settings.trusted_proxies
