@@ -15,7 +15,7 @@ from app.api import build_data_uri
 from app.limits import cap_photos
 from app.markdown import render_line
 from app.service import ModelInService, ModelUnavailableError
-from app.trust import list_records
+from app.trust import describe_test_set, list_records
 from app.uploads import FIELD, MAX_IMAGES
 from app.verdict import is_stable, is_urgent, place_on_scale
 from processing.bundle import Manifest
@@ -101,6 +101,7 @@ FILTERS = {
     "percent": format_percent,
     "of_100": of_100,
     "sentence": as_sentence,
+    "test_set": describe_test_set,
     "translated": translate_phrase,
     "line": render_line,
 }

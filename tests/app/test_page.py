@@ -168,6 +168,36 @@ def test_a_page_of_320_px_does_not_scroll_sideways(
     assert measure_width(page) <= 320
 
 
+@pytest.mark.parametrize("script", [True, False])
+def test_a_long_name_does_not_widen_the_page(
+    open_page: OpenPage, photo_file: Path, tmp_path: Path, small_photo: bytes, script: bool
+) -> None:
+    stem = "IMG_" + "0123456789" * 16
+    files = [tmp_path / f"{stem}{i}.jpg" for i in range(4)]
+    for file, content in zip(
+        files, (photo_file.read_bytes(), small_photo, b"no image", bytes(9)), strict=True
+    ):
+        file.write_bytes(content)
+    large = tmp_path / f"{stem}.heic"
+    large.write_bytes(bytes(21_000_000))
+    page = open_page(viewport={"width": 320, "height": 600}, java_script_enabled=script)
+    if script:
+        send(page, large)
+        expect(page.get_by_role("status")).to_contain_text("has 21 MB")
+        assert measure_width(page) <= 320
+    for count in (1, len(files)):
+        choose(page, *files[:count])
+        assert measure_width(page) <= 320
+        page.locator("#send").click()
+        expect(page.locator("#result .answer").first).to_be_visible()
+        expect(page.locator("#progress")).to_be_hidden()
+        assert measure_width(page) <= 320
+    expect(page.locator("#overview")).to_be_visible()
+    wider = "cards => cards.filter(each => each.scrollWidth > each.clientWidth).length"
+    if script:
+        assert page.locator(".card:visible").evaluate_all(wider) == 0
+
+
 def test_a_german_browser_gets_german(open_page: OpenPage, photo_file: Path) -> None:
     page = open_page(locale="de-DE")
     expect(page.get_by_role("heading", name="Einen Hautfleck prüfen")).to_be_visible()

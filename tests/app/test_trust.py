@@ -1,3 +1,6 @@
+import io
+import re
+
 import pytest
 from flask.testing import FlaskClient
 
@@ -32,6 +35,27 @@ def test_what_is_flagged_rightly_follows_from_sensitivity_and_specificity(served
     share = flagged_rightly / (flagged_rightly + flagged_wrongly)
     assert record.flagged_rightly.value == pytest.approx(share)
     assert record.flagged_rightly.low < share < record.flagged_rightly.high
+
+
+@pytest.mark.parametrize(
+    ("language", "names"),
+    [
+        ("en", ("ISIC 2017 test set", "part of ISIC 2020")),
+        ("de", ("Testdaten von ISIC 2017", "Teil von ISIC 2020")),
+        ("es", ("conjunto de prueba de ISIC 2017", "parte de ISIC 2020")),
+    ],
+)
+def test_test_sets_are_told_by_what_they_are(
+    client: FlaskClient, photo: bytes, language: str, names: tuple[str, str]
+) -> None:
+    form = {"image": (io.BytesIO(photo), "a.jpg")}
+    answer = client.post(f"/predict?lang={language}", data=form, headers=HTML).text
+    facts = answer[answer.index('<details class="card facts"') :]
+    model = client.get(f"/model?lang={language}", headers=HTML).text
+    for name, folder in zip(names, ("test17", "test20"), strict=True):
+        assert f"({name}:" in facts
+        assert folder not in facts
+        assert re.search(f"<code>{folder}</code></dt><dd>{name}</dd>", model)
 
 
 def test_the_model_page_begins_with_five_lines_for_everyone(
