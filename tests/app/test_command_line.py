@@ -90,7 +90,7 @@ def test_a_photo_has_the_same_row_on_the_page_and_the_same_reason_in_the_api(
     page = post(*photos, headers=HTML).text
     shown = [
         {name: html.unescape(value) for name, value in re.findall('data-([a-z]+)="([^"]*)"', row)}
-        for row in re.findall('<tr class="[a-z]+"( data-[^>]*)>', page)
+        for row in re.findall('<tr role="row" class="[a-z]+"( data-[^>]*)>', page)
     ]
     for file, row, other in zip(files, rows, shown, strict=True):
         assert row["name"] == str(file)

@@ -193,6 +193,10 @@ def test_a_long_name_does_not_widen_the_page(
         expect(page.locator("#progress")).to_be_hidden()
         assert measure_width(page) <= 320
     expect(page.locator("#overview")).to_be_visible()
+    if script:  # on a phone, a name has room beside the picture
+        name = page.locator("#overview a.file").first.bounding_box()
+        assert name
+        assert name["width"] > 120
     wider = "cards => cards.filter(each => each.scrollWidth > each.clientWidth).length"
     if script:
         assert page.locator(".card:visible").evaluate_all(wider) == 0

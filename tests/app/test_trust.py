@@ -6,6 +6,7 @@ from flask.testing import FlaskClient
 
 from app.trust import list_records
 from processing.bundle import Bundle
+from tests.app.fixture_types import MakeBundle, MakeClient
 from tests.forms import HTML
 
 
@@ -19,6 +20,20 @@ def test_photos_that_the_model_had_never_seen_come_first_and_the_most_of_them(
     assert sizes == sorted(sizes, reverse=True)
     held_out = served.manifest.modalities["dermoscopic"].in_force
     assert records[-1].sensitivity == held_out.sensitivity
+    assert held_out.measured_on.endswith(
+        f"{records[-1].images} images, {records[-1].positives} melanomas"
+    )
+
+
+def test_what_was_measured_on_photos_of_unknown_number_is_shown_in_its_own_words(
+    make_client: MakeClient, make_bundle: MakeBundle, photo: bytes
+) -> None:
+    manifest = make_bundle("plain").manifest
+    point = manifest.in_force.model_dump() | {"measured_on": "photos of a friend"}
+    bundle = make_bundle(operating_points=[point], operating_point=point["name"], modalities={})
+    form = {"image": (io.BytesIO(photo), "a.jpg")}
+    client = make_client(model_uri=str(bundle.path))
+    assert "photos of a friend" in client.post("/predict?lang=de", data=form, headers=HTML).text
 
 
 def test_no_test_set_of_dermoscopic_photos_speaks_for_close_ups(served: Bundle) -> None:

@@ -55,8 +55,8 @@ export function showFailures() {
 }
 
 function buildRow(photo, text, reason) {
-  const $row = $("<tr>", { class: "none" }).attr({ "data-name": photo.file.name, "data-reasons": reason });
-  const $cells = ["thumb", "", "result", "number"].map((name) => $("<td>", { class: name }));
+  const $row = $("<tr>", { role: "row", class: "none" }).attr({ "data-name": photo.file.name, "data-reasons": reason });
+  const $cells = ["thumb", "", "result", "number"].map((name) => $("<td>", { role: "cell", class: name }));
   $cells[1].append($("<span>", { class: "file", text: photo.file.name }));
   $cells[2].text(text);
   $cells[3].text("–");
