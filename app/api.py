@@ -21,7 +21,10 @@ class _Shape(BaseModel):
 class Problem(_Shape):
     """An error (RFC 9457). Rely on `type`; `title` and `detail` are in the requested language."""
 
-    type: str = Field(examples=["/problems/image-missing"])
+    type: str = Field(
+        description="An address of this app, where a page explains it; or `about:blank`.",
+        examples=["/problems/image-missing"],
+    )
     title: str
     status: Annotated[int, Field(ge=400, le=599)]
     detail: str = Field(description="What is wrong and what to do.")

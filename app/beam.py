@@ -189,7 +189,7 @@ def classify_part(part: Part) -> int:
         if isinstance(answer, Answer):
             rows.append(make_row(name, answer, part.version))
         else:
-            rows.append(make_unreadable_row(name, answer, part.version))
+            rows.append(make_unreadable_row(name, str(answer), part.version))
             unreadable += 1
     try:
         with replacing(epath.Path(part.output)) as partial:

@@ -8,7 +8,12 @@ from flask import Flask, Response, current_app, g, make_response, request
 from flask_babel import gettext, lazy_gettext
 from flask_babel.speaklater import LazyString
 from flask_limiter.errors import RateLimitExceeded
-from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import (
+    ClientDisconnected,
+    HTTPException,
+    MethodNotAllowed,
+    RequestEntityTooLarge,
+)
 
 from app.admission import BusyError
 from app.api import Problem, wants_json
@@ -31,25 +36,122 @@ class Kind(NamedTuple):
     status: int
     type: str
     title: LazyString
+    explanation: LazyString  # what it means and what to do, for the page at the address `type`
 
 
 _ = lazy_gettext
 # The first class that matches decides. Other errors are plain HTTP statuses: "about:blank".
 KINDS = (
-    Kind(UnsupportedFormError, 415, "/problems/form-unsupported", _("Not a form we can read")),
-    Kind(FormError, 400, "/problems/form-malformed", _("The form is malformed")),
-    Kind(NoImageError, 400, "/problems/image-missing", _("No photo was sent")),
-    Kind(TooManyImagesError, 400, "/problems/too-many-images", _("Too many photos at once")),
-    Kind(WrongFieldError, 400, "/problems/wrong-field", _("A form field is invalid")),
-    Kind(WrongKeyError, 401, "/problems/wrong-api-key", _("The API key is not known")),
-    Kind(UnsupportedImageError, 415, "/problems/image-unsupported", _("Not a photo we can read")),
-    Kind(TooLargeImageError, 413, "/problems/image-too-large", _("The photo is too large")),
-    Kind(ImageError, 400, "/problems/image-broken", _("The photo is damaged")),
-    Kind(RequestEntityTooLarge, 413, "/problems/upload-too-large", _("The upload is too large")),
-    Kind(ClientDisconnected, 408, "/problems/upload-incomplete", _("The upload was interrupted")),
-    Kind(RateLimitExceeded, 429, "/problems/too-many-requests", _("Too many requests")),
-    Kind(BusyError, 503, "/problems/busy", _("Busy right now")),
-    Kind(ModelUnavailableError, 503, "/problems/model-unavailable", _("Not ready yet")),
+    Kind(
+        UnsupportedFormError,
+        415,
+        "/problems/form-unsupported",
+        _("Not a form we can read"),
+        _('Send the photo as "multipart/form-data", as a form with a file field does.'),
+    ),
+    Kind(
+        FormError,
+        400,
+        "/problems/form-malformed",
+        _("The form is malformed"),
+        _("The form is malformed or incomplete. Let your program build it."),
+    ),
+    Kind(
+        NoImageError,
+        400,
+        "/problems/image-missing",
+        _("No photo was sent"),
+        _('The form has no photo. Send each one as a file, in the field "image".'),
+    ),
+    Kind(
+        TooManyImagesError,
+        400,
+        "/problems/too-many-images",
+        _("Too many photos at once"),
+        _("There are more photos in one form than are allowed. Send the rest afterwards."),
+    ),
+    Kind(
+        WrongFieldError,
+        400,
+        "/problems/wrong-field",
+        _("A field is unknown or invalid"),
+        _(
+            "A field of the form or a parameter of the address is not known, or its value is not "
+            "allowed. Correct it, or leave it out."
+        ),
+    ),
+    Kind(
+        WrongKeyError,
+        401,
+        "/problems/wrong-api-key",
+        _("The API key is not known"),
+        _("This API key is not known here. Correct it, or send none."),
+    ),
+    Kind(
+        UnsupportedImageError,
+        415,
+        "/problems/image-unsupported",
+        _("Not a photo we can read"),
+        _(
+            "The file is not a JPEG, PNG, WebP or HEIC photo, or it is animated. Send a single "
+            "still photo."
+        ),
+    ),
+    Kind(
+        TooLargeImageError,
+        413,
+        "/problems/image-too-large",
+        _("The photo is too large"),
+        _("The photo has too many pixels, or decoding takes too much memory. Send a smaller copy."),
+    ),
+    Kind(
+        ImageError,
+        400,
+        "/problems/image-broken",
+        _("The photo is damaged"),
+        _("The photo is empty, damaged or incomplete. Send the original again."),
+    ),
+    Kind(
+        RequestEntityTooLarge,
+        413,
+        "/problems/upload-too-large",
+        _("The upload is too large"),
+        _(
+            "The form has more megabytes or more fields than can be sent at once. Send fewer "
+            "photos, or smaller copies."
+        ),
+    ),
+    Kind(
+        ClientDisconnected,
+        408,
+        "/problems/upload-incomplete",
+        _("The upload was interrupted"),
+        _("The upload did not arrive completely in time. Send it again, or send a smaller copy."),
+    ),
+    Kind(
+        RateLimitExceeded,
+        429,
+        "/problems/too-many-requests",
+        _("Too many requests"),
+        _(
+            "Too many photos were sent in a short time. Wait for the seconds that the header "
+            "Retry-After names, then go on."
+        ),
+    ),
+    Kind(
+        BusyError,
+        503,
+        "/problems/busy",
+        _("Busy right now"),
+        _("Many photos are being analysed right now. Try again in a moment."),
+    ),
+    Kind(
+        ModelUnavailableError,
+        503,
+        "/problems/model-unavailable",
+        _("Not ready yet"),
+        _("The model is still loading, or cannot be loaded. Try again later."),
+    ),
 )
 
 
@@ -65,6 +167,12 @@ def describe_problem(error: Exception) -> Problem:
         )
     elif code == 404:
         detail = gettext("There is no such page.")
+    elif isinstance(error, MethodNotAllowed):
+        detail = gettext(
+            "This address can only be called with %(methods)s. To check a photo, use the start "
+            "page.",
+            methods=", ".join(sorted({*(error.valid_methods or ())} - {"HEAD", "OPTIONS"})),
+        )
     else:
         detail = _detail(error)
     return _make("about:blank", gettext(HTTPStatus(code).phrase), code, detail)

@@ -40,13 +40,14 @@ def write_examples(folder: Path) -> None:
     for example in EXAMPLES:
         photo = Image.fromarray(draw_photo(example.seed, _SIDE, irregular=example.irregular))
         photo.save(folder / f"{example.name}.jpg", quality=90)
-        _write_small(photo, folder / f"{example.name}-small.jpg")
+        _write_small(photo, folder / f"{example.name}-small.webp")
     for name, guide in draw_guides().items():
-        _write_small(guide, folder / f"{name}-small.jpg")
+        _write_small(guide, folder / f"{name}-small.webp")
 
 
 def _write_small(photo: Image.Image, path: Path) -> None:
-    photo.resize((_SMALL_SIDE, _SMALL_SIDE), Image.Resampling.LANCZOS).save(path, quality=80)
+    small = photo.resize((_SMALL_SIDE, _SMALL_SIDE), Image.Resampling.LANCZOS)
+    small.save(path, quality=75, method=6)
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ def _(text: str) -> str:
 # Titles of errors, which the standard library names.
 _STATUS_TITLES = (
     _("Bad Request"),
+    _("Unauthorized"),
     _("Not Found"),
     _("Method Not Allowed"),
     _("Internal Server Error"),

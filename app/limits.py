@@ -14,6 +14,7 @@ from flask import Flask, current_app, g, request
 from flask_babel import gettext
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
+from limits import parse_many
 
 from config.settings import Settings
 
@@ -76,6 +77,11 @@ class _Limits:
         rate = self._rate if self.find_key() is None else self._key_rate
         return "" if rate == "unlimited" else rate
 
+    def cap(self, photos: int) -> int:
+        """Return `photos`, or fewer where the sender's rate would never let so many pass."""
+        rate = self._choose_rate()
+        return min([photos, *(limit.amount for limit in parse_many(rate))]) if rate else photos
+
 
 def _redis_options() -> dict[str, Any]:
     # Imported here, because an app without Redis saves it.
@@ -101,6 +107,11 @@ def refuse_wrong_key() -> None:
         WrongKeyError
     """
     _limits().refuse_wrong_key()
+
+
+def cap_photos(photos: int) -> int:
+    """Return `photos`, or fewer where the limit of this sender would never let so many pass."""
+    return _limits().cap(photos)
 
 
 def charge(photos: int) -> None:

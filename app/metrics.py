@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from flask import Blueprint, Flask, Response, abort, current_app, g, request
+from flask_babel import gettext
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     REGISTRY,
@@ -21,6 +22,8 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
+from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import Unauthorized
 
 from config.settings import Settings
 from processing.bundle import Manifest
@@ -113,7 +116,10 @@ def show_metrics() -> Response:
         abort(404)
     sent = request.headers.get("Authorization", "").encode()
     if not hmac.compare_digest(sent, f"Bearer {token}".encode()):
-        abort(401)
+        raise Unauthorized(
+            gettext('Send the right token, as "Authorization: Bearer TOKEN".'),
+            www_authenticate=WWWAuthenticate("bearer"),
+        )
     registry = REGISTRY
     if _FOLDER_VARIABLE in os.environ:
         registry = CollectorRegistry()

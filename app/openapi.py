@@ -9,6 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from app.api import Answers, Problem
 from app.errors import KINDS
+from app.languages import LANGUAGES, PARAMETER
 from app.request_id import HEADER
 from app.uploads import FIELD, MAX_IMAGES, STABILITY
 from processing.bundle import Manifest
@@ -63,6 +64,15 @@ _API_KEY = {
 }
 
 
+_LANGUAGE = {
+    "name": PARAMETER,
+    "in": "query",
+    "description": f"Language of problems and pages: {', '.join(LANGUAGES)}. Others are ignored: "
+    "then the header Accept-Language decides.",
+    "schema": {"type": "string"},
+}
+
+
 def _answer(description: str, *headers: str, **content: str | None) -> dict[str, Any]:
     return {
         "description": description,
@@ -83,8 +93,11 @@ def _describe_predict(app: Flask) -> dict[str, Any]:
         "operationId": "predict",
         "summary": "Classify photos",
         "description": "If the only photo cannot be read, the request fails. If one of several "
-        "cannot be read, its entry in `images` is the problem, and the others are classified.",
+        "cannot be read, its entry in `images` is the problem, and the others are classified. "
+        "Form fields and query parameters that are not listed here are refused "
+        "(`/problems/wrong-field`).",
         "security": [{}, {"apiKey": []}],
+        "parameters": [_LANGUAGE],
         "requestBody": {
             "required": True,
             "content": {
@@ -92,13 +105,15 @@ def _describe_predict(app: Flask) -> dict[str, Any]:
                     "schema": {
                         "type": "object",
                         "required": [FIELD],
+                        "additionalProperties": False,
                         "properties": {
                             FIELD: {
                                 "type": "array",
                                 "minItems": 1,
                                 "maxItems": MAX_IMAGES,
                                 "description": "JPEG, PNG, WebP or HEIC, each with a file name; "
-                                f"together at most {megabytes} MB.",
+                                f"together at most {megabytes} MB, and no more photos than the "
+                                "rate limit allows.",
                                 # OpenAPI 3.1 has contentMediaType for files; generators of
                                 # clients know them by the format of 3.0.
                                 "items": {
@@ -125,7 +140,7 @@ def _describe_predict(app: Flask) -> dict[str, Any]:
         }
         | {
             str(status): _answer(
-                "Problem types: " + ", ".join(f"`{type_}`" for type_ in types) + ".",
+                "Problem types: " + ", ".join(f"[`{type_}`]({type_})" for type_ in types) + ".",
                 *(["Retry-After"] if status in (429, 503) else []),
                 **{_PROBLEM: "Problem", _HTML: None},
             )

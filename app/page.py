@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.api import build_data_uri
+from app.limits import cap_photos
 from app.markdown import render_line
 from app.service import ModelInService, ModelUnavailableError
-from app.trust import list_records
+from app.trust import describe_test_set, list_records
 from app.uploads import FIELD, MAX_IMAGES
 from app.verdict import is_stable, is_urgent, place_on_scale
 from processing.bundle import Manifest
+from processing.refusals import AnimatedImageError
 
 
 def render_page(*, manifest: Manifest | None = None, **context: Any) -> str:
@@ -25,11 +27,17 @@ def render_page(*, manifest: Manifest | None = None, **context: Any) -> str:
 
     `manifest` is that of the model that answered; without one, the current model's is used.
     """
-    limits = {"field": FIELD, "max_images": MAX_IMAGES}
+    limits = {"field": FIELD, "max_images": cap_photos(MAX_IMAGES)}
     max_bytes: int = current_app.config["MAX_CONTENT_LENGTH"]
     manifest = manifest or _find_manifest()
+    animated = str(AnimatedImageError())
     return render_template(
-        "index.html", max_bytes=max_bytes, manifest=manifest, **limits, **context
+        "index.html",
+        max_bytes=max_bytes,
+        manifest=manifest,
+        animated=animated,
+        **limits,
+        **context,
     )
 
 
@@ -93,6 +101,7 @@ FILTERS = {
     "percent": format_percent,
     "of_100": of_100,
     "sentence": as_sentence,
+    "test_set": describe_test_set,
     "translated": translate_phrase,
     "line": render_line,
 }

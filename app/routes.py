@@ -7,6 +7,7 @@ from typing import cast
 from flask import (
     Blueprint,
     Response,
+    abort,
     current_app,
     jsonify,
     make_response,
@@ -17,15 +18,23 @@ from flask import (
 from app.admission import STUCK_SECONDS, BusyError, Queue, measure_longest_turn
 from app.answer import Answer, answer_photo
 from app.api import Answers, Entry, ImageProblem, describe_answer, describe_model, wants_json
-from app.errors import describe_problem
+from app.errors import KINDS, describe_problem
 from app.forms import FormRequest, read_form
-from app.limits import charge, refuse_wrong_key
+from app.limits import cap_photos, charge, refuse_wrong_key
 from app.logs import log_event
 from app.metrics import count_photo, stage
 from app.openapi import describe_api
 from app.page import photo_uri, render_page
 from app.service import ModelInService, ModelUnavailableError
-from app.uploads import Photo, find_photos, find_stability
+from app.table import Row, make_row, make_unreadable_row
+from app.uploads import (
+    MAX_IMAGES,
+    Photo,
+    find_photos,
+    find_stability,
+    refuse_unknown_fields,
+    refuse_unknown_parameters,
+)
 from processing.bundle import Manifest
 from processing.decoding.decoder import Decoder
 from processing.refusals import ImageError
@@ -55,7 +64,8 @@ def predict() -> Response:
     cannot be read, the request fails. If one of several cannot be read, or the time does not
     suffice for it, its entry is the problem, and the others are classified.
 
-    :raise 400: no photo, too many photos, a damaged photo, or an invalid form.
+    :raise 400: no photo, too many photos, a damaged photo, an invalid form, or an unknown field or
+        parameter.
     :raise 401: an API key that is not known.
     :raise 408: the upload did not arrive completely.
     :raise 413: too many bytes or pixels.
@@ -65,9 +75,11 @@ def predict() -> Response:
     """
     started = time.monotonic()
     refuse_wrong_key()
+    refuse_unknown_parameters(request.args)
     classifier = _service().classifier
     form = read_form(cast(FormRequest, request))
-    photos = find_photos(form)
+    photos = find_photos(form, cap_photos(MAX_IMAGES))
+    refuse_unknown_fields(form)
     charge(len(photos))
     as_json = wants_json()
     stability = find_stability(form) or not as_json
@@ -120,8 +132,16 @@ def _answer_json(results: list[_Result], manifest: Manifest) -> Response:
 def _answer_page(results: list[_Result], manifest: Manifest) -> Response:
     seen = [photo_uri(x.square) if isinstance(x, Answer) else None for _, x in results]
     entries = [_describe(result, manifest) for result in results]
-    page = render_page(entries=list(zip(entries, seen, strict=True)), manifest=manifest)
-    return make_response(page)
+    rows = [_make_row(result, manifest.version) for result in results]
+    entries_seen = list(zip(entries, seen, strict=True))
+    return make_response(render_page(entries=entries_seen, rows=rows, manifest=manifest))
+
+
+def _make_row(result: _Result, version: str) -> Row:
+    photo, answer = result
+    if isinstance(answer, Answer):
+        return make_row(photo.name, answer, version)
+    return make_unreadable_row(photo.name, describe_problem(answer).detail, version)
 
 
 def _outcome(result: Answer | ImageError | BusyError) -> str:
@@ -153,6 +173,16 @@ def describe() -> Response:
 def show_docs() -> str:
     """Show the API's description as a page."""
     return render_template("docs.html", api=describe_api(current_app), host=request.host_url)
+
+
+@blueprint.get("/problems/<name>")
+def show_problem(name: str) -> str:
+    """Explain a type of problem, at the address that problems name as their type.
+
+    :raise 404: there is no such type.
+    """
+    kind = next((kind for kind in KINDS if kind.type == request.path), None)
+    return render_template("problem.html", kind=kind) if kind else abort(404)
 
 
 @blueprint.get("/healthz")

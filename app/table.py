@@ -1,18 +1,18 @@
-"""The table of `python -m app classify`: a CSV file that grows by a row for each photo.
+"""The rows of CSV tables, and the table of `python -m app classify`, which grows row by row.
 
-It has the columns of the page's own CSV, in that order. Each row is handed to the system at once,
-so that what was classified stays when the process ends.
+The page's own CSV has the same columns and rows. On the command line each row is handed to the
+system at once, so that what was classified stays when the process ends.
 """
 
 import csv
 import io
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, get_args
 
-from app.answer import Answer
+from app.answer import Answer, Reason
 from processing.cells import guard_cell, release_cell
 from processing.files import replacing
 
@@ -26,13 +26,6 @@ Row = dict[str, str]
 
 class TableError(Exception):
     """The table cannot be written or continued; the text says why, and what to do."""
-
-
-class Table(NamedTuple):
-    """An open table."""
-
-    done: Mapping[str, str]  # names of the photos that it already has, with their probabilities
-    write: Callable[[Row], None]
 
 
 def make_row(name: str, answer: Answer, version: str) -> Row:
@@ -54,9 +47,9 @@ def make_row(name: str, answer: Answer, version: str) -> Row:
     return row
 
 
-def make_unreadable_row(name: str, error: Exception, version: str) -> Row:
-    """Return the row of a photo that cannot be read; `reasons` is a sentence."""
-    return {"name": name, "version": version, "reasons": str(error)}
+def make_unreadable_row(name: str, sentence: str, version: str) -> Row:
+    """Return the row of a photo that cannot be read; the sentence tells why, and what to do."""
+    return {"name": name, "version": version, "reasons": sentence}
 
 
 def format_rows(rows: Iterable[Row], *, header: bool = False) -> str:
@@ -68,38 +61,93 @@ def format_rows(rows: Iterable[Row], *, header: bool = False) -> str:
     return text.getvalue()
 
 
-@contextmanager
-def open_table(
-    path: Path | None, *, resume: bool, version: str, stability: bool
-) -> Iterator[Table]:
-    """Open a new table, or that of an earlier call; without `path`, it is standard output.
+def read_earlier(path: Path | None, *, resume: bool) -> list[list[str]]:
+    """Read the whole rows of an earlier call's table, and make sure that it can be written.
 
     Args:
-        resume: continue the table at `path`, if there is one, after its last whole row.
-        version: of the model.
-        stability: whether rows have the lowest and highest probability.
+        path: None is standard output.
+        resume: the table is to be continued.
 
     Raises:
         TableError: `path` holds another table, or is to be resumed.
         OSError: it cannot be written.
     """
     if path is None:
-        yield Table({}, _start(sys.stdout, [COLUMNS]))
-        return
-    rows = _read_rows(path) if path.exists() and path.stat().st_size else []
+        return []
+    is_new = not path.exists()
+    if is_new or path.is_file():
+        with path.open("a"):
+            pass
+    if is_new:
+        path.unlink()  # there is no table yet; the model may turn out to be missing
+        return []
+    rows = _read_rows(path) if path.stat().st_size else []
     if rows and not resume:
         raise TableError(
             f"{path} exists already. Add --resume to classify only photos that it does not have, "
             "or name another file."
         )
-    _require_same(path, rows, version, stability)
-    if rows:  # what follows the last whole row goes, and the others are never away
+    return rows
+
+
+def require_same_way(path: Path, rows: list[list[str]], version: str, stability: bool) -> None:
+    """Require that the rows are of this model, and with the same columns filled.
+
+    Raises:
+        TableError
+    """
+    for cells in rows:
+        row = dict(zip(COLUMNS, cells, strict=True))
+        if row["version"] != version:
+            raise TableError(
+                f"{path} has rows of model {row['version']}, and this is model {version}. Name "
+                "that model with --model, or another file."
+            )
+        if row["verdict"] and bool(row["lowest"]) != stability:
+            raise TableError(
+                f"{path} was written {'without' if stability else 'with'} --stability. Do the same "
+                "to resume it, or name another file."
+            )
+
+
+def keep_readable(rows: list[list[str]], photos: Collection[str]) -> list[list[str]]:
+    """Leave out the rows of those of the named photos that could not be read."""
+    return [row for row in rows if not (_find_name(row) in photos and _was_unreadable(row))]
+
+
+def list_done(rows: list[list[str]]) -> dict[str, str]:
+    """List the photos that have a row by their names, with their probabilities."""
+    return {_find_name(row): row[COLUMNS.index("probability")] for row in rows}
+
+
+def _find_name(row: list[str]) -> str:
+    return release_cell(row[COLUMNS.index("name")])
+
+
+def _was_unreadable(row: list[str]) -> bool:
+    return not set(row[COLUMNS.index("reasons")].split()) <= set(get_args(Reason))
+
+
+@contextmanager
+def open_table(
+    path: Path | None, earlier: list[list[str]] | None
+) -> Iterator[Callable[[Row], None]]:
+    """Open a table, and yield what writes a row; without `path`, it is standard output.
+
+    Args:
+        earlier: the rows of an earlier call that are kept; None for a new table.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if path is None:
+        yield _start(sys.stdout, [COLUMNS])
+        return
+    if earlier is not None:  # what follows the last whole row goes, and the others are never away
         with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-            _start(file, [COLUMNS, *rows])
-    with path.open("a" if rows else "w", encoding="utf-8", newline="") as file:
-        at = COLUMNS.index("probability")
-        done = {release_cell(row[0]): row[at] for row in rows}
-        yield Table(done, _start(file, [] if rows else [COLUMNS]))
+            _start(file, [COLUMNS, *earlier])
+    with path.open("w" if earlier is None else "a", encoding="utf-8", newline="") as file:
+        yield _start(file, [COLUMNS] if earlier is None else [])
 
 
 def _start(file: IO[str], rows: Iterable[Iterable[str]]) -> Callable[[Row], None]:
@@ -133,18 +181,3 @@ def _read_rows(path: Path) -> list[list[str]]:
             f"{','.join(COLUMNS)}. Name another file."
         )
     return rows
-
-
-def _require_same(path: Path, rows: list[list[str]], version: str, stability: bool) -> None:
-    for cells in rows:
-        row = dict(zip(COLUMNS, cells, strict=True))
-        if row["version"] != version:
-            raise TableError(
-                f"{path} has rows of model {row['version']}, and this is model {version}. Name "
-                "that model with --model, or another file."
-            )
-        if row["verdict"] and bool(row["lowest"]) != stability:
-            raise TableError(
-                f"{path} was written {'without' if stability else 'with'} --stability. Do the same "
-                "to resume it, or name another file."
-            )

@@ -1,11 +1,18 @@
 """How good the model is on a kind of photo, for people: on photos it had never seen first."""
 
+import re
 from typing import NamedTuple
+
+from flask_babel import lazy_gettext
 
 from processing.bundle import Estimate, Manifest, Metric, Modality
 
 PREVALENCE = 0.01  # of melanoma among the spots that people look at; an example, not a measurement
 _HELD_OUT = "out-of-fold"
+_COUNTS = re.compile(r"(\d+) images, (\d+) ")  # in an operating point's `measured_on`
+_ = lazy_gettext
+# A manifest names a test set as its folder is called; these are the Makefile's.
+_TEST_SETS = {"test17": _("ISIC 2017 test set"), "test20": _("part of ISIC 2020")}
 
 
 class Record(NamedTuple):
@@ -13,9 +20,9 @@ class Record(NamedTuple):
 
     sensitivity: Estimate
     specificity: Estimate
-    measured_on: str  # English, as the manifest names it
+    measured_on: str  # as the manifest names it: English, or the name of a test set
     unseen: bool  # neither the model nor its thresholds were made with these photos
-    images: int | None = None  # None: `measured_on` says how many
+    images: int | None = None  # None: only `measured_on` says how many
     positives: int | None = None
 
     @property
@@ -51,7 +58,21 @@ def list_records(manifest: Manifest, kind: Modality | None) -> list[Record]:
         if {"sensitivity", "specificity"} <= metrics.keys()
     ]
     point = manifest.choose(kind).in_force
-    return [*records, Record(point.sensitivity, point.specificity, point.measured_on, unseen=False)]
+    counts = _COUNTS.search(point.measured_on)
+    held_out = Record(
+        point.sensitivity,
+        point.specificity,
+        point.measured_on,
+        unseen=False,
+        images=int(counts[1]) if counts else None,
+        positives=int(counts[2]) if counts else None,
+    )
+    return [*records, held_out]
+
+
+def describe_test_set(name: str) -> str:
+    """Tell what a test set is, in the visitor's language, if it is known."""
+    return str(_TEST_SETS.get(name, name))
 
 
 def _find_share(sensitivity: float, specificity: float) -> float:

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import IO, NamedTuple
 
@@ -9,8 +10,9 @@ from flask_babel import gettext
 
 from app.fair_share import UploadsFullError
 from app.forms import Form, FormRequest
+from app.languages import PARAMETER as LANGUAGE
 
-FIELD, STABILITY = "image", "stability"
+FIELDS = FIELD, STABILITY = "image", "stability"
 MAX_IMAGES = 10
 _DISCARDED_BYTES = 100_000_000
 _DISCARD_SECONDS = 20
@@ -23,11 +25,11 @@ class NoImageError(Exception):
 
 
 class TooManyImagesError(Exception):
-    """More photos than `MAX_IMAGES`; the text can be shown to the sender."""
+    """More photos than one form may have; the text can be shown to the sender."""
 
 
 class WrongFieldError(Exception):
-    """A form field has an invalid value; the text can be shown to the sender."""
+    """A form field or a parameter is unknown or invalid; the text can be shown to the sender."""
 
 
 class Photo(NamedTuple):
@@ -37,8 +39,8 @@ class Photo(NamedTuple):
     content: bytes
 
 
-def find_photos(form: Form) -> list[Photo]:
-    """Return the files in the form's field `image`.
+def find_photos(form: Form, most: int = MAX_IMAGES) -> list[Photo]:
+    """Return the files in the form's field `image`, of which there may be `most`.
 
     Raises:
         NoImageError, TooManyImagesError
@@ -47,16 +49,57 @@ def find_photos(form: Form) -> list[Photo]:
     files = [file for file in form.files if file.field == FIELD and file.name]
     if not files:
         raise NoImageError(_explain_missing(form))
-    if len(files) > MAX_IMAGES:
+    if len(files) > most:
         raise TooManyImagesError(
             gettext(
                 "%(sent)d photos were sent, at most %(allowed)d can be analysed at once. Send the "
                 "rest afterwards.",
                 sent=len(files),
-                allowed=MAX_IMAGES,
+                allowed=most,
             )
         )
     return [Photo(shorten_name(file.name), file.content) for file in files]
+
+
+def refuse_unknown_parameters(names: Iterable[str]) -> None:
+    """Refuse parameters in the address that mean nothing, rather than ignore what they ask for.
+
+    Raises:
+        WrongFieldError
+    """
+    for name in names:
+        if name != LANGUAGE:
+            raise WrongFieldError(
+                gettext(
+                    'The address has an unknown parameter, "%(name)s". Only %(allowed)s can be '
+                    "given there. Send everything else as fields of the form: %(fields)s.",
+                    name=shorten_name(name),
+                    allowed=LANGUAGE,
+                    fields=", ".join(FIELDS),
+                )
+            )
+
+
+def refuse_unknown_fields(form: Form) -> None:
+    """Refuse fields that mean nothing, rather than ignore what they ask for.
+
+    Raises:
+        WrongFieldError
+    """
+    for name in (*form.fields, *(file.field for file in form.files)):
+        if name not in FIELDS:
+            raise WrongFieldError(
+                gettext(
+                    'The form has an unknown field, "%(name)s". Allowed are: %(fields)s. Correct '
+                    "its name, or leave it out.",
+                    name=shorten_name(name),
+                    fields=", ".join(FIELDS),
+                )
+            )
+    if FIELD in form.fields:
+        raise WrongFieldError(
+            gettext('Each field "%(field)s" must be a file, with a file name.', field=FIELD)
+        )
 
 
 def find_stability(form: Form) -> bool:
@@ -66,7 +109,8 @@ def find_stability(form: Form) -> bool:
         WrongFieldError: the value is neither true nor false.
     """
     given = form.fields.get(STABILITY, "false")
-    if given not in ("true", "false"):
+    as_file = any(file.field == STABILITY for file in form.files)
+    if as_file or given not in ("true", "false"):
         raise WrongFieldError(
             gettext('The field "%(field)s" must be true or false.', field=STABILITY)
         )

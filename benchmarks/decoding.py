@@ -15,7 +15,7 @@ from typing import Any
 import click
 from flask.testing import FlaskClient
 
-from app import create_app
+from app.factory import create_app
 from benchmarks.server import draw_jpeg
 from benchmarks.tool import Report, benchmark
 from config.settings import Settings

@@ -53,7 +53,7 @@ def test_what_is_copied_is_all_that_the_app_needs(tmp_path: Path) -> None:
             else:
                 shutil.copy(ROOT / source, tmp_path / target)
     script = (
-        "import app.__main__, wsgi; assert wsgi.app.test_client().get('/healthz').data == b'ok\\n'"
+        "import app.command, wsgi; assert wsgi.app.test_client().get('/healthz').data == b'ok\\n'"
     )
     environment = {"MODEL_CACHE": str(tmp_path / "cache"), "PATH": os.environ["PATH"]}
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, check=True)

@@ -11,7 +11,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from app.__main__ import main as app_command
+from app.command import main as app_command
 from config.settings import Settings
 from tests.test_architecture import STAGES
 from training.__main__ import main as training_command

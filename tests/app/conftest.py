@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from app import create_app
+from app.factory import create_app
 from app.service import EMBEDDED_BUNDLE
 from config.settings import Settings
 from processing.bundle import Bundle, read_bundle

@@ -36,9 +36,16 @@ STATES = (
         "opened",
         "refused",
         "problem",
+        "failed",
     ),
-    *("model", "docs", "missing"),
+    *("model", "docs", "missing", "explained"),
 )
+ADDRESSES = {
+    "model": "/model",
+    "docs": "/docs",
+    "missing": "/missing",
+    "explained": "/problems/busy",
+}
 # What the server, or what is between, does instead of answering.
 INTERRUPTED: dict[str, Callable[[Route], None]] = {
     "sending": lambda route: None,
@@ -61,8 +68,8 @@ def server(start_server: StartServer) -> str:
 
 def reach(page: Page, server: str, state: str, small_photo: bytes, tmp_path: Path) -> None:
     """Bring the page into a state."""
-    if state in ("model", "docs", "missing"):
-        page.goto(f"{server}/{state}")
+    if state in ADDRESSES:
+        page.goto(server + ADDRESSES[state])
         return
     for name, content in {"small.jpg": small_photo, "broken.jpg": b"no image"}.items():
         (tmp_path / name).write_bytes(content)
@@ -83,6 +90,7 @@ def reach(page: Page, server: str, state: str, small_photo: bytes, tmp_path: Pat
         "opened": all_kinds,
         "refused": [small],
         "problem": [broken],
+        "failed": [broken, broken],
     }
     page.locator("#photos").set_input_files(chosen.get(state, drawn[:1]))
     if state in INTERRUPTED:

@@ -20,7 +20,9 @@ def test_each_route_is_described(client: FlaskClient) -> None:
     routes = {
         rule.rule for rule in client.application.url_map.iter_rules() if rule.endpoint != "static"
     }
-    assert routes - set(described) == {"/", "/docs", "/openapi.json", "/metrics"}
+    assert routes - set(described) == {
+        *("/", "/docs", "/openapi.json", "/metrics", "/problems/<name>")
+    }
 
 
 def test_each_problem_type_that_is_given_is_described(client: FlaskClient, post: Post) -> None:

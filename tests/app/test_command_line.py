@@ -1,4 +1,5 @@
 import csv
+import html
 import io
 import json
 import re
@@ -8,12 +9,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image, ImageFilter
 
 import app
-from app.__main__ import main
+from app.command import main
 from app.table import COLUMNS
 from processing.bundle import Bundle
 from tests.app.fixture_types import MakeBundle, Post
+from tests.forms import HTML
 
 Classify = Callable[..., Result]
 
@@ -72,6 +75,30 @@ def test_a_folder_is_classified_in_order_and_below(
     assert (first["reasons"], first["version"]) == ("", version)
     assert (first["lowest"], first["highest"], first["uncertain"]) == ("", "", "")
     assert "1 files were skipped" in result.stderr
+
+
+def test_a_photo_has_the_same_row_on_the_page_and_the_same_reason_in_the_api(
+    classify: Classify, folder: Path, post: Post, photo: bytes, small_photo: bytes
+) -> None:
+    blurred = io.BytesIO()
+    Image.open(io.BytesIO(photo)).filter(ImageFilter.GaussianBlur(8)).save(blurred, "PNG")
+    photos = [photo, small_photo, blurred.getvalue(), b"", b"GIF8", photo[: len(photo) // 2]]
+    files = [folder / f"photo{i}.jpg" for i in range(len(photos))]
+    for file, content in zip(files, photos, strict=True):
+        file.write_bytes(content)
+    rows = read(classify(*files, "--stability").stdout)
+    page = post(*photos, headers=HTML).text
+    shown = [
+        {name: html.unescape(value) for name, value in re.findall('data-([a-z]+)="([^"]*)"', row)}
+        for row in re.findall('<tr role="row" class="[a-z]+"( data-[^>]*)>', page)
+    ]
+    for file, row, other in zip(files, rows, shown, strict=True):
+        assert row["name"] == str(file)
+        assert row | {"name": file.name} == dict.fromkeys(COLUMNS, "") | other
+    assert rows[2]["reasons"] == "blurred"
+    assert rows[2]["probability"]
+    problems = [each.get("error", {}).get("detail") for each in post(*photos).get_json()["images"]]
+    assert [row["reasons"] for row in rows[3:]] == problems[3:]
 
 
 def test_files_are_named_as_they_were_given(classify: Classify, folder: Path) -> None:

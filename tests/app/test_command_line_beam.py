@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from etils import epath
 
-from app.__main__ import main
+from app.command import main
 from app.beam import BeamError, Part, classify_part
 from processing.beam import run_on_beam
 from processing.bundle import Bundle

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import app.progress
-from app.__main__ import main
+from app.command import main
 from app.openapi import VERSION
 from app.table import COLUMNS
 from processing.bundle import CARD, Bundle
@@ -92,7 +92,50 @@ def test_what_was_classified_before_the_end_stays_and_is_not_done_again(
     assert f"{rows.count(chr(10)) - 1} photos were in {table} already" in resumed.stderr
     assert table.read_text() == whole
     again = classify(photos, "--csv", table, "--resume")
-    assert (again.exit_code, table.read_text()) == (0, whole)
+    # One photo cannot be read: it was tried again, and its row is now the last.
+    assert again.exit_code == 1
+    assert sorted(table.read_text().splitlines()) == sorted(whole.splitlines())
+
+
+def test_photos_that_could_not_be_read_are_tried_again(
+    classify: Classify, photos: Path, small_photo: bytes, tmp_path: Path
+) -> None:
+    folder, table = tmp_path / "photos", tmp_path / "out.csv"
+    folder.mkdir()
+    for name, content in (("a", b"no photo"), ("b", b""), ("d", small_photo)):
+        (folder / f"{name}.jpg").write_bytes(content)
+    shutil.copy(photos / "001.jpg", folder / "c.jpg")
+    assert "2 of 4" in classify(folder, "--csv", table).stderr
+    before = table.read_text().splitlines()
+    shutil.copy(photos / "002.jpg", folder / "a.jpg")
+    resumed = classify(folder, "--csv", table, "--resume")
+    assert "2 photos were in" in resumed.stderr
+    assert "2 photos that could not be read before were tried again" in resumed.stderr
+    assert "1 of 2 photos could not be read" in resumed.stderr
+    assert resumed.exit_code == 1
+    header, *rows = table.read_text().splitlines()
+    assert header == before[0]
+    assert rows[:2] == before[3:]  # c, and d, which was read and is too small
+    assert [row.split(",")[0] for row in rows[2:]] == ["a.jpg", "b.jpg"]
+    assert float(rows[2].split(",")[3]) > 0
+
+
+def test_rows_of_photos_that_could_not_be_read_stay_where_they_are_not_tried_again(
+    classify: Classify, photos: Path, tmp_path: Path
+) -> None:
+    folder, other, table = tmp_path / "photos", tmp_path / "other", tmp_path / "out.csv"
+    for each, photo in ((folder, "001.jpg"), (other, "002.jpg")):
+        each.mkdir()
+        (each / "bad.jpg").write_bytes(b"no photo")
+        shutil.copy(photos / photo, each / "good.jpg")
+    classify(folder, "--csv", table)
+    before = table.read_text()
+    (folder / "bad.jpg").unlink()
+    assert classify(folder, "--csv", table, "--resume").exit_code == 0
+    assert table.read_text() == before
+    refused = classify(other, "--csv", table, "--resume")
+    assert "rows are of other photos" in refused.stderr
+    assert table.read_text() == before
 
 
 def test_a_table_is_never_overwritten(classify: Classify, photos: Path, tmp_path: Path) -> None:
@@ -144,6 +187,40 @@ def test_a_file_that_cannot_be_written_is_told_before_the_first_photo(
     assert result.exit_code == 1
     assert "/dev/full cannot be written: No space left" in result.stderr
     assert "photos" not in result.stderr
+
+
+def test_a_file_that_cannot_be_written_is_told_before_the_model_is_loaded(
+    classify: Classify, photos: Path, tmp_path: Path
+) -> None:
+    for name in ("a" * 300, "here/below"):
+        (tmp_path / "here").write_text("a file")
+        result = classify(photos, "--csv", tmp_path / name, "--model", tmp_path / "missing")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert name in result.stderr
+        assert "missing" not in result.stderr.replace("is missing", "")
+    refused = classify(photos, "--csv", tmp_path / "new.csv", "--model", tmp_path / "missing")
+    assert "missing" in refused.stderr
+    assert not (tmp_path / "new.csv").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a signal there ends the process without a choice")
+def test_an_interrupt_while_the_command_starts_leaves_no_traceback(tmp_path: Path) -> None:
+    slow = 'import time\nprint("importing", flush=True)\ntime.sleep(60)'
+    (tmp_path / "click.py").write_text(slow)
+    with subprocess.Popen(
+        [sys.executable, "-m", "app", "classify", "."],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT
+    assert said == ""
 
 
 def test_a_photo_is_read_from_standard_input(classify: Classify, photos: Path, whole: str) -> None:

@@ -25,7 +25,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from app.__main__ import main
+from app.command import main
 from app.dicom import extract_photo
 from processing.bundle import Bundle
 from processing.drawing import draw_photo

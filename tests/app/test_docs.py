@@ -90,6 +90,24 @@ def test_a_call_that_fails_shows_why(open_page: OpenPage, server: str) -> None:
     expect(page.locator("#tried")).to_contain_text("/problems/image-unsupported")
 
 
+@pytest.mark.parametrize(
+    ("language", "says"), [("en", "cannot contain"), ("de", "kann das Zeichen €")]
+)
+def test_a_key_that_no_header_can_hold_is_told(
+    open_page: OpenPage, server: str, language: str, says: str
+) -> None:
+    page = open_page()
+    page.goto(f"{server}/docs?lang={language}")
+    page.locator("#try-image").set_input_files(EXAMPLES / "ragged.jpg")
+    page.locator("#try-key").fill("a-key-of-20-€")
+    page.locator("#try button").click()
+    expect(page.locator("#tried")).to_contain_text(says)
+    expect(page.locator("#tried")).to_contain_text("€")
+    page.locator("#try-key").fill(KEY)
+    page.locator("#try button").click()
+    expect(page.locator("#tried")).to_contain_text("Status 200")
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_axe_finds_nothing_beside_an_answer(open_page: OpenPage, server: str, place: str) -> None:
     page = open_page(**PLACES[place])

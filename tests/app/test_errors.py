@@ -26,6 +26,7 @@ def test_a_wrong_method_tells_the_right_one(client: FlaskClient) -> None:
     answer = client.get("/predict", headers=JSON)
     assert answer.status_code == 405
     assert "POST" in answer.headers["Allow"]
+    assert "called with POST. To check a photo" in answer.get_json()["detail"]
 
 
 @pytest.mark.parametrize("accept", ["application/json", "text/html"])

@@ -10,7 +10,8 @@ from babel.messages.pofile import read_po
 from flask.testing import FlaskClient
 
 from app.languages import FOLDER, LANGUAGES
-from tests.forms import HTML, encode_form
+from tests.app.fixture_types import MakeClient
+from tests.forms import HTML, JSON, encode_form
 
 
 def test_the_page_speaks_the_browsers_language(client: FlaskClient) -> None:
@@ -63,6 +64,32 @@ def test_errors_and_titles_are_translated(client: FlaskClient, language: str) ->
         ]
         assert titles[0]
         assert titles[0] != titles[1]
+
+
+@pytest.mark.parametrize("language", [name for name in LANGUAGES if name != "en"])
+@pytest.mark.parametrize(("path", "status"), [("/predict", 405), ("/metrics", 401), ("/x", 404)])
+def test_nothing_english_is_in_an_error(
+    make_client: MakeClient, language: str, path: str, status: int
+) -> None:
+    client = make_client(metrics_token="a-token-of-some-length")
+    english, other = (
+        client.get(f"{path}?lang={name}", headers=JSON).get_json() for name in ("en", language)
+    )
+    assert english["status"] == other["status"] == status
+    assert english["title"] != other["title"]
+    assert english["detail"] != other["detail"]
+
+
+@pytest.mark.parametrize("language", [name for name in LANGUAGES if name != "en"])
+def test_what_the_docs_say_of_their_own_is_translated(client: FlaskClient, language: str) -> None:
+    own = re.compile(r"<(h[1-3]|label|button)[^>]*>(.*?)</\1>", re.DOTALL)
+    english, other = (
+        [found[1] for found in own.findall(client.get(f"/docs?lang={name}").text)]
+        for name in ("en", language)
+    )
+    same = {re.sub("<code>.*?</code>", "", each) for each in english if each in other}
+    schemas = client.get("/openapi.json").get_json()["components"]["schemas"]
+    assert same - set(schemas) <= {"", "API 1.0.0"}
 
 
 def read_texts(path: Path) -> dict[str, str]:

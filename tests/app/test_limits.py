@@ -59,6 +59,24 @@ def test_each_photo_of_a_form_counts(make_client: MakeClient, small_photo: bytes
     assert send(client, small_photo, 2) == 429
 
 
+@pytest.mark.parametrize("limit", ["3 per minute", "1000 per hour; 3 per minute"])
+def test_a_form_that_could_never_pass_is_told_how_many_photos_can(
+    make_client: MakeClient, small_photo: bytes, limit: str
+) -> None:
+    client = make_client(rate_limit=limit, api_keys=KEY)
+    form = {"image": [(io.BytesIO(small_photo), "a.jpg") for _ in range(4)]}
+    answer = client.post("/predict", data=form, headers=JSON)
+    assert answer.status_code == 400
+    assert answer.get_json()["type"] == "/problems/too-many-images"
+    assert "4 photos were sent, at most 3" in answer.get_json()["detail"]
+    assert "Retry-After" not in answer.headers
+    assert "Up to 3 photos" in client.get("/").text
+    key = {"Authorization": f"Bearer {KEY}"}  # with a limit of its own
+    assert send(client, small_photo, 4, **key) == 200
+    other = make_client(rate_limit=limit)
+    assert send(other, small_photo, 3) == 200
+
+
 KEY = "key-of-the-clinic-1"
 
 

@@ -84,6 +84,7 @@ def test_without_the_token_nothing_is_told(make_client: MakeClient, token: str) 
     client = make_client(metrics_token=TOKEN)
     answer = client.get("/metrics", headers={"Authorization": f"Bearer {token}"})
     assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
     assert "melanoma_" not in answer.text
     right = client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
     assert "melanoma_requests_total" in right.text
@@ -134,7 +135,7 @@ def test_a_version_that_is_replaced_is_no_longer_told(
 
 def test_the_log_can_be_json() -> None:
     script = """
-from app import create_app
+from app.factory import create_app
 from config.settings import Settings
 client = create_app(Settings(log_format="json", trusted_proxies=1)).test_client()
 client.post("/predict", headers={"Accept": "application/json", "X-Request-ID": "0" * 32})

@@ -10,6 +10,7 @@ from PIL import Image
 from playwright.sync_api import Dialog, Locator, Page, expect
 
 from processing.drawing import draw_photo
+from processing.refusals import explain_unreadable
 from tests.app.browser import choose, send
 from tests.app.fixture_types import OpenPage
 
@@ -114,13 +115,52 @@ def test_failed_photos_are_rows_with_their_reason(
     send(page, broken, *drawn[:1])
     expect(list_rows(page)).to_have_count(2)
     expect(list_rows(page).first).to_contain_text("Not a photo we can read")
-    assert [row["reasons"] for row in read_csv(page)] == ["/problems/image-unsupported", ""]
+    assert [row["reasons"] for row in read_csv(page)] == [str(explain_unreadable(b"no image")), ""]
     # It is still in the list, and its row is not doubled when it is sent again.
     page.locator("#send").click()
     expect(page.locator("#progress")).to_be_hidden()
     expect(list_rows(page)).to_have_count(2)
     assert read_names(page) == ["broken.jpg", "photo0.jpg"]
     expect(page.locator("#result .problem")).to_have_count(1)
+
+
+def test_photos_of_which_all_fail_get_their_table(
+    open_page: OpenPage, drawn: list[Path], broken: Path, tmp_path: Path
+) -> None:
+    empty, large = tmp_path / "empty.jpg", tmp_path / "large.heic"
+    empty.touch()
+    large.write_bytes(bytes(21_000_000))
+    page = open_page()
+    send(page, broken, empty, large)
+    expect(page.locator("#progress")).to_be_hidden()
+    rows = list_rows(page)
+    expect(rows).to_have_count(3)
+    expect(page.locator("#overview")).to_be_visible()
+    expect(rows.nth(0)).to_contain_text("Not a photo we can read")
+    expect(rows.nth(1)).to_contain_text("The photo is damaged")
+    expect(rows.nth(2)).to_contain_text("large.heic has 21 MB, but at most 20 MB can be sent")
+    reasons = [row["reasons"] for row in read_csv(page)]
+    assert reasons[1] == "The file is empty. Choose the photo again."
+    # What comes with the first answer is not missing later on.
+    send(page, *drawn[:2])
+    expect(page.locator("#progress")).to_be_hidden()
+    expect(page.locator("#result .answer")).to_have_count(2)
+    assert read_names(page) == ["broken.jpg", "empty.jpg", "large.heic", "photo0.jpg", "photo1.jpg"]
+    expect(page.locator("#overview")).to_have_count(1)
+    expect(page.locator("#result .facts")).to_have_count(1)
+    expect(page.locator("#result .problem")).to_have_count(2)
+
+
+def test_after_a_clear_a_failed_batch_gets_a_table_again(
+    open_page: OpenPage, drawn: list[Path], broken: Path
+) -> None:
+    page = open_page()
+    page.on("dialog", lambda dialog: dialog.accept())
+    send(page, *drawn[:2])
+    expect(list_rows(page)).to_have_count(2)
+    page.get_by_role("button", name="Clear the results").click()
+    send(page, broken, broken)
+    expect(list_rows(page)).to_have_count(2)
 
 
 def test_the_table_can_be_filtered(open_page: OpenPage, drawn: list[Path], broken: Path) -> None:

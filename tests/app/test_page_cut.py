@@ -285,6 +285,6 @@ def test_an_animation_is_refused_whatever_its_size(
     choose(page, path)
     expect(page.locator("#previews")).to_contain_text("An animation")
     page.locator("#send").click()
-    expect(page.get_by_role("status")).to_contain_text("is an animation")
+    expect(page.get_by_role("status")).to_contain_text("The image is animated")
     expect(page.locator("#progress")).to_be_hidden()
     expect(page.locator("#send")).to_be_enabled()

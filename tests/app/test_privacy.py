@@ -69,7 +69,7 @@ def test_nothing_of_fifty_uploads_is_left_anywhere(
             photo = photo[: len(photo) // 3]  # damaged: refused, with an answer that is logged
         edge, body = pack(mark, photo)
         request = urllib.request.Request(
-            f"{url}/predict?note={mark}",
+            f"{url}/predict?lang={mark}",
             data=body,
             headers={
                 "Content-Type": f"multipart/form-data; boundary={edge}",

@@ -9,6 +9,7 @@ from ai_edge_litert.interpreter import Interpreter
 from flask.testing import FlaskClient
 from PIL import Image, ImageFilter
 
+from app.trust import list_records
 from processing.bundle import Bundle
 from processing.image import read_square
 from tests.app.fixture_types import MakeBundle, MakeClient, Post
@@ -60,7 +61,9 @@ def test_the_page_quotes_the_figures_of_the_photos_kind(
     page = post(photo, headers={"Accept": "text/html"}).text
     evidence = served.manifest.choose(image["modality"])
     assert evidence != served.manifest.choose(None)
-    assert evidence.in_force.measured_on in page
+    held_out = list_records(served.manifest, image["modality"])[-1]
+    assert f"{held_out.images} images" in evidence.in_force.measured_on
+    assert f"({held_out.images:,}, of them {held_out.positives:,} of melanoma)" in page
     assert {kind: name in page for kind, name in names.items()} == {
         kind: kind == image["modality"] for kind in names
     }

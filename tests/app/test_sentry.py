@@ -13,7 +13,7 @@ MARK = "visitors-own"
 FAULT = """
 import io, os, sentry_sdk
 from flask import request
-from app import create_app
+from app.factory import create_app
 from app.forms import read_form
 
 app = create_app()
@@ -41,7 +41,7 @@ sentry_sdk.flush()
 """
 LOAD = """
 import time, sentry_sdk
-from app import create_app
+from app.factory import create_app
 
 client = create_app().test_client()
 while "cannot be loaded" not in client.get("/readyz").text:

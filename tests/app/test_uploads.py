@@ -242,8 +242,10 @@ def test_neither_name_nor_content_of_a_photo_is_logged(
 ) -> None:
     caplog.set_level("DEBUG", logger="app")
     for content in (photo, b"secret-pixels"):
-        data = {"image": (io.BytesIO(content), "secret-name.jpg"), "note": "secret-text"}
-        client.post("/predict", data=data, headers=JSON)
+        for more in ({}, {"secret-field": "secret-text"}):
+            data = {"image": (io.BytesIO(content), "secret-name.jpg"), **more}
+            client.post("/predict", data=data, headers=JSON)
     assert "outcome=" in caplog.text
     assert "status=415" in caplog.text
+    assert "wrong-field" in caplog.text
     assert "secret" not in caplog.text

@@ -3,7 +3,7 @@
 
 import { addPhotos, clearPhotos, edit, listPhotos, removePhoto } from "./photos.js";
 import { makeContent } from "./pixels.js";
-import { addFailure, addResult, countResults } from "./results.js";
+import { addFailure, addResult, countResults, showFailures } from "./results.js";
 import { ask } from "./send.js";
 import { $form, fill, tell } from "./texts.js";
 
@@ -16,6 +16,7 @@ async function analyse() {
   setBusy(true);
   const results = countResults();
   await Promise.all(Array.from({ length: LANES }, runLane));
+  showFailures();
   const { abort, stopped, done, lastCard } = job;
   job = null;
   setBusy(false);
@@ -62,7 +63,7 @@ async function analyseOne(photo) {
   const content = photo.animated ? null : await makeContent(photo);
   const fault = findFault(photo, content);
   if (fault) {
-    fail(photo, fill(fault.short), fault.reason);
+    fail(photo, fill(fault.short), fault.text);
     if (job.tried.size === 1) job.stopped = fault.text;
     return;
   }
@@ -75,7 +76,7 @@ async function analyseOne(photo) {
   photo.unjudged = false;
   if (answer.outcome === "cancelled") return;
   if (answer.outcome === "failed") {
-    fail(photo, fill("noAnswer"), "no-answer");
+    fail(photo, fill("noAnswer"), answer.text);
     job.failures += 1;
     if (answer.lost || job.failures >= MOST_FAILURES || job.tried.size === 1) stop(answer.text);
     return;
@@ -96,11 +97,11 @@ function canComeCloser(photo, answer) {
 
 function findFault(photo, content) {
   const { name } = photo.file;
-  if (photo.animated) return { short: "animatedShort", reason: "animated", text: fill("animated", { name }) };
+  if (photo.animated) return { short: "animatedShort", text: fill("animated") };
   const most = $form.data("max-bytes");
   if (content.size <= most) return null;
   const values = { name, mb: Math.ceil(content.size / 1e6), most: Math.floor(most / 1e6) };
-  return { short: "tooLargeShort", reason: "too-large", text: fill("tooLarge", values) };
+  return { short: "tooLargeShort", text: fill("tooLarge", values) };
 }
 
 function fail(photo, text, reason) {

@@ -16,10 +16,12 @@ export function addResult($result, photo) {
   const $earlier = $here.children(".answer, .problem");
   const $row = $result.find("#overview tbody tr");
   const $card = $result.children(".answer, .problem");
-  if (!$("#overview").length && $row.length) {
-    // The first answer brings the table; refused photos may have come before it.
+  if (!$here.children(".facts").length && $row.length) {
+    // The first answer brings the table, unless there is one of photos that got none.
+    const $table = $here.children("#overview");
+    if ($table.length) $result.children("#overview").replaceWith($table);
+    else $row.detach();
     $here.append($result.children());
-    $("#overview tbody").empty();
     const before = (_, other) => $(other).data("order") < photo.order;
     $card.before($earlier.filter(before)).after($earlier.not($earlier.filter(before)));
   } else {
@@ -33,26 +35,35 @@ export function addResult($result, photo) {
   if (!$card.find(".file").length) $card.prepend($("<p>", { class: "file", text: photo.file.name }));
   $card.data("order", photo.order);
   if (!$card.attr("id")) $card.attr({ id: `refused-${photo.order}`, tabindex: -1 });
-  insertRow($row.length ? $row : buildRow(photo, $card.find("h2").text(), $card.data("type")), photo, $card);
+  insertRow($row.length ? $row : buildRow(photo, $card.find("h2").text(), $card.find("h2 + p").text()), photo, $card);
   return $card;
 }
 
 // Add a row for a photo that got no answer.
 export function addFailure(photo, text, reason) {
   forgetOne(photo);
-  insertRow(buildRow(photo, text, reason), photo, $());
+  const $row = buildRow(photo, text, reason);
+  $row.find(".result").append($("<p>", { class: "small", text: reason }));
+  insertRow($row, photo, $());
+}
+
+// Show the table also where no photo of several got an answer.
+export function showFailures() {
+  if (waiting.length < 2) return;
+  $here.prepend(document.getElementById("table").content.cloneNode(true));
+  insertWaiting();
 }
 
 function buildRow(photo, text, reason) {
-  const $row = $("<tr>", { class: "none" }).attr({ "data-name": photo.file.name, "data-reasons": reason });
-  const $cells = ["thumb", "", "result", "number"].map((name) => $("<td>", { class: name }));
+  const $row = $("<tr>", { role: "row", class: "none" }).attr({ "data-name": photo.file.name, "data-reasons": reason });
+  const $cells = ["thumb", "", "result", "number"].map((name) => $("<td>", { role: "cell", class: name }));
   $cells[1].append($("<span>", { class: "file", text: photo.file.name }));
   $cells[2].text(text);
   $cells[3].text("–");
   return $row.append($cells);
 }
 
-// Rows wait in the photo until the table exists: it comes with the first answer.
+// Rows wait until the table exists: it comes with the first answer, or at the end.
 let waiting = [];
 
 function insertRow($row, photo, $card) {
@@ -67,7 +78,10 @@ function insertRow($row, photo, $card) {
     $row.find(".file").replaceWith($("<a>", { class: "file", href: `#${$card.attr("id")}`, text: photo.file.name }));
   }
   waiting.push($row);
-  if (!$("#overview").length) return;
+  if ($("#overview").length) insertWaiting();
+}
+
+function insertWaiting() {
   waiting.forEach(($each) => {
     const $next = rows().filter((_, other) => $(other).data("order") > $each.data("order")).first();
     if ($next.length) $next.before($each);
@@ -106,7 +120,7 @@ function sortRows() {
   const rank = (row) => {
     if (by === "name") return row.dataset.name;
     if (by === "verdict") return ORDER.indexOf(row.dataset.verdict);
-    return row.dataset.probability ? Number(row.dataset.probability) : -1;
+    return row.dataset.verdict ? Number(row.dataset.probability) : -1;
   };
   const compare = (a, b) => (by === "name" ? a.localeCompare(b, undefined, { numeric: true }) : a - b);
   $("#overview tbody").append(rows().get().sort((a, b) => sign * compare(rank(a), rank(b))));
@@ -116,7 +130,7 @@ function sortRows() {
 
 function quote(value = "") {
   // A spreadsheet would run a cell that begins like a formula.
-  const safe = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+  const safe = /^'*[=+\-@\t\r\n]/.test(value) ? `'${value}` : value;
   return `"${safe.replaceAll('"', '""')}"`;
 }
 
