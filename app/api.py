@@ -63,8 +63,8 @@ class ImageAnswer(_Shape):
         description="Some orientations of the photo reach the threshold and others don't."
     )
     heatmap: str | None = Field(
-        description="What the probability is based on: a PNG to overlay on the photo's centre "
-        "square, as a data URI."
+        description="What the probability is based on: a PNG to overlay, enlarged, on the photo's "
+        "centre square, as a data URI."
     )
     reasons: list[Reason] = Field(description="Why the photo cannot be judged.")
 
@@ -116,7 +116,7 @@ def wants_json() -> bool:
 def describe_answer(name: str, answer: Answer, manifest: Manifest) -> ImageAnswer:
     """Build the API's result for one photo."""
     evidence = manifest.choose(answer.modality)
-    heatmap = None if answer.cam is None else draw_heatmap(answer.cam, manifest.input.size)
+    heatmap = None if answer.cam is None else draw_heatmap(answer.cam)
     return ImageAnswer(
         name=name,
         assessable=answer.assessable,

@@ -45,7 +45,7 @@ def _answer_in_full(bundle: Bundle, classifier: Classifier) -> None:
     if len(prediction.by_view) not in VIEWS:
         raise BundleError(f"Its graph averages {len(prediction.by_view)} orientations.")
     classifier.measure_stability(images[0], prediction)
-    draw_heatmap(prediction.cam, bundle.manifest.input.size)
+    draw_heatmap(prediction.cam)
 
 
 if __name__ == "__main__":

@@ -35,9 +35,10 @@ def find_faults(
         # The square was enlarged more than twofold, which also blurs it.
         return ("too_small",)
     faults: list[Fault] = []
-    if _find_level(Image.fromarray(square).convert("L"), 0.95) < _DARK:
+    grey = Image.fromarray(square).convert("L")
+    if _find_level(grey, 0.95) < _DARK:
         faults.append("too_dark")
-    if measure_sharpness(square) < _BLURRED:
+    if measure_sharpness(grey) < _BLURRED:
         faults.append("blurred")
     return tuple(faults)
 
@@ -47,18 +48,22 @@ def _find_level(grey: Image.Image, share: float) -> int:
     return int(np.searchsorted(np.cumsum(grey.histogram()), share * grey.width * grey.height))
 
 
-def measure_sharpness(square: NDArray[np.uint8]) -> float:
+def measure_sharpness(grey: Image.Image) -> float:
     """Return the mean brightness step between neighbours, relative to that at a quarter the side.
 
     A sharp photo has steps that are lost in the small picture. In a blurred one, four small steps
     make one step of the small picture: 0.25. Contrast and brightness cancel out. A picture of one
     colour has 1.0.
     """
-    grey = Image.fromarray(square).convert("L")
-    coarse = grey.resize((len(square) // _COARSE,) * 2, Image.Resampling.BOX)
-    fine_step, coarse_step = (_mean_step(np.asarray(each, np.float32)) for each in (grey, coarse))
+    coarse = grey.resize((grey.width // _COARSE,) * 2, Image.Resampling.BOX)
+    fine_step, coarse_step = (_find_mean_step(np.asarray(each)) for each in (grey, coarse))
     return fine_step / coarse_step if coarse_step else 1.0
 
 
-def _mean_step(grey: NDArray[np.float32]) -> float:
-    return float(np.abs(np.diff(grey, axis=0)).mean() + np.abs(np.diff(grey, axis=1)).mean())
+def _find_mean_step(grey: NDArray[np.uint8]) -> float:
+    return _find_mean_distance(grey[1:], grey[:-1]) + _find_mean_distance(grey[:, 1:], grey[:, :-1])
+
+
+def _find_mean_distance(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
+    # In bytes throughout: as floating-point numbers it takes five times as long.
+    return float((np.maximum(first, second) - np.minimum(first, second)).mean())

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from tqdm import tqdm
 
@@ -42,7 +41,9 @@ def main(report: Report, folders: tuple[Path, ...], crop: float, count: int, see
         for i in tqdm(chosen, desc=folder.name, unit=" photos", mininterval=1):
             square = read_square(paths[i].read_bytes(), size=SIZE, crop_fraction=crop)
             faults += find_faults(square.pixels, square.width, square.height, crop)
-            seen = [square.pixels, *(_blur(square.pixels, blur) for blur in BLURS)]
+            photo = Image.fromarray(square.pixels)
+            pictures = [photo, *(_blur(photo, blur) for blur in BLURS)]
+            seen = [picture.convert("L") for picture in pictures]
             sharpness.append([measure_sharpness(each) for each in seen])
             variance.append([_laplacian_variance(each) for each in seen])
         report.begin(f"{folder}, {len(chosen)} photos: share that is refused")
@@ -56,13 +57,12 @@ def main(report: Report, folders: tuple[Path, ...], crop: float, count: int, see
         report.add("  ratio", ours / max(usual, 1e-9))
 
 
-def _blur(square: NDArray[np.uint8], blur: float) -> NDArray[np.uint8]:
-    picture = Image.fromarray(square).filter(ImageFilter.GaussianBlur(blur * len(square)))
-    return np.asarray(picture)
+def _blur(photo: Image.Image, blur: float) -> Image.Image:
+    return photo.filter(ImageFilter.GaussianBlur(blur * photo.width))
 
 
-def _laplacian_variance(square: NDArray[np.uint8]) -> float:
-    grey = np.asarray(Image.fromarray(square).convert("L"), np.float32)
+def _laplacian_variance(picture: Image.Image) -> float:
+    grey = np.asarray(picture, np.float32)
     around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
     return float((4 * grey[1:-1, 1:-1] - around).var())
 

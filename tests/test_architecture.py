@@ -78,7 +78,7 @@ def test_boto3_and_the_inference_runtime_have_one_importer_each_that_serves() ->
 def test_what_serves_needs_neither_beam_nor_what_reaches_stores_of_photos() -> None:
     assert importers("apache_beam") == {"processing/beam.py"}
     code = (
-        "import wsgi, app.__main__, sys\n"
+        "import wsgi, app.command, sys\n"
         "assert not {'app.beam', 'apache_beam', 'etils'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

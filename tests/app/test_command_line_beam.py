@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 from etils import epath
 
-from app.command import main
 from app.beam import BeamError, Part, classify_part
+from app.command import main
 from processing.beam import run_on_beam
 from processing.bundle import Bundle
 from processing.drawing import draw_photo

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from etils import epath
 from PIL import Image
 
+from app.heatmap import SIDE
 from processing.bundle import GOLDEN_TOLERANCE, read_bundle
 from tests.forms import ask, encode_form
 from tests.training.archives import SETTINGS
@@ -115,7 +116,7 @@ def test_the_model_page_shows_the_version_from_s3(
         assert json.load(answer)["version"] == read_bundle(folder).manifest.version
 
 
-def test_a_heatmap_covers_the_square(
+def test_a_malignant_photo_has_a_heatmap(
     published: tuple[str, Path], archive: Path, start_server: Callable[..., str]
 ) -> None:
     uri, _ = published
@@ -123,7 +124,7 @@ def test_a_heatmap_covers_the_square(
     photos = sorted((archive / "ISIC_2019_Training_Input").iterdir())[:10]
     image = next(image for image in predict(url, photos)["images"] if image["assessable"])
     with urllib.request.urlopen(image["heatmap"]) as picture:
-        assert Image.open(io.BytesIO(picture.read())).size == (SETTINGS.size, SETTINGS.size)
+        assert Image.open(io.BytesIO(picture.read())).size == (SIDE, SIDE)
 
 
 def test_a_photo_without_a_lesion_gets_no_label_but_is_in_the_table(
