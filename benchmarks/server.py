@@ -22,7 +22,10 @@ from processing.drawing import draw_photo
 ROOT = Path(__file__).parents[1]
 
 
-def pack_form(photo: bytes) -> tuple[bytes, dict[str, str]]:
+Form = tuple[bytes, dict[str, str]]  # body and headers
+
+
+def pack_form(photo: bytes) -> Form:
     """Make body and headers of a form with one photo that asks for JSON."""
     body, content_type = encode_multipart_formdata({"image": ("a.jpg", photo)})
     return body, {"Accept": "application/json", "Content-Type": content_type}
@@ -44,14 +47,14 @@ class Server:
     port: int
     ready_seconds: float  # from its start until /readyz answers 200
 
-    def ask(self, connection: http.client.HTTPConnection, photo: bytes) -> int:
-        """Send the photo, read the whole answer, and return its status."""
+    def ask(self, connection: http.client.HTTPConnection, form: Form) -> int:
+        """Send a form with a photo, read the whole answer, and return its status."""
         try:
-            connection.request("POST", "/predict", *pack_form(photo))
+            connection.request("POST", "/predict", *form)
             response = connection.getresponse()
         except ConnectionError:  # a server may close a connection that was idle for a while
             connection.close()
-            connection.request("POST", "/predict", *pack_form(photo))
+            connection.request("POST", "/predict", *form)
             response = connection.getresponse()
         response.read()
         return response.status

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from app.service import EMBEDDED_BUNDLE
 from benchmarks import bound
-from benchmarks.server import ROOT, Server, draw_jpeg, serve
+from benchmarks.server import ROOT, Server, draw_jpeg, pack_form, serve
 from benchmarks.tool import Report, benchmark
 from processing.bundle import read_bundle
 from processing.image import choose_decoded_side, read_square
@@ -83,12 +83,14 @@ class Row:
 def measure_server(name: str, photo: bytes, *command: str, **variables: str) -> Row:
     """Measure a server with one client and then with several."""
 
+    form = pack_form(photo)
+
     def asking(server: Server) -> Callable[[], object]:
         connection = server.connect()
 
         def ask() -> None:
             try:
-                status = server.ask(connection, photo)
+                status = server.ask(connection, form)
             except OSError as error:
                 raise click.ClickException(f"{name} did not answer: {error}.") from error
             if status != 200:
