@@ -78,6 +78,7 @@ class Row:
     many: Speed
     memory: float | None = None  # MB
     ready: float | None = None  # s
+    first: float | None = None  # ms, the first answer after that
 
 
 def measure_server(name: str, photo: bytes, *command: str, **variables: str) -> Row:
@@ -99,9 +100,12 @@ def measure_server(name: str, photo: bytes, *command: str, **variables: str) -> 
         return ask
 
     with serve(*command, **variables) as server:
+        started = time.perf_counter()
+        asking(server)()
+        first = 1000 * (time.perf_counter() - started)
         one = measure(asking(server))
         many = measure(*(asking(server) for _ in range(CLIENTS)))
-        return Row(name, one, many, server.measure_memory(), server.ready_seconds)
+        return Row(name, one, many, server.measure_memory(), server.ready_seconds, first)
 
 
 def measure_app(name: str, photo: bytes, model: str) -> Iterator[Row]:
@@ -165,7 +169,9 @@ def compare_with_usual(name: str, ours: Row, usual: Row, goal: float) -> list[Co
 def print_rows(report: Report, title: str, rows: list[Row], compared: list[Comparison]) -> None:
     """Print a table and the comparisons below it."""
     report.begin(title)
-    print(f"{'':<34}{'one client':>28}{f'{CLIENTS} clients':>30}{'memory':>11}{'ready':>9}")
+    print(
+        f"{'':<34}{'one client':>28}{f'{CLIENTS} clients':>30}{'memory':>11}{'ready':>9}{'first':>11}"
+    )
     print(f"{'':<34}{'1/s':>8}{'p50':>10}{'p99':>10}" + f"{'1/s':>10}{'p50':>10}{'p99':>10}")
     for row in rows:
         speeds = "".join(
@@ -178,15 +184,20 @@ def print_rows(report: Report, title: str, rows: list[Row], compared: list[Compa
         )
         memory = "" if row.memory is None else f"{row.memory:>8.0f} MB"
         ready = "" if row.ready is None else f"{row.ready:>7.2f} s"
-        print(f"{row.name:<34}{speeds}{memory}{ready}")
+        first = "" if row.first is None else f"{row.first:>8.1f} ms"
+        print(f"{row.name:<34}{speeds}{memory}{ready}{first}")
         for clients, speed in ((1, row.one), (CLIENTS, row.many)):
             report.keep(f"{row.name}, {clients} clients, rate", speed.rate, "1/s")
             for name, taken in (("p50", speed.p50), ("p99", speed.p99)):
                 if not math.isnan(taken):
                     report.keep(f"{row.name}, {clients} clients, {name}", taken, "ms")
-        if row.memory is not None and row.ready is not None:
-            report.keep(f"{row.name}, memory", row.memory, "MB")
-            report.keep(f"{row.name}, ready", row.ready, "s")
+        for name, value, unit in (
+            ("memory", row.memory, "MB"),
+            ("ready", row.ready, "s"),
+            ("first answer", row.first, "ms"),
+        ):
+            if value is not None:
+                report.keep(f"{row.name}, {name}", value, unit)
     for each in compared:
         report.add(each.name, each.value, each.unit, each.goal and f"goal: {each.goal}")
 
