@@ -169,9 +169,8 @@ def compare_with_usual(name: str, ours: Row, usual: Row, goal: float) -> list[Co
 def print_rows(report: Report, title: str, rows: list[Row], compared: list[Comparison]) -> None:
     """Print a table and the comparisons below it."""
     report.begin(title)
-    print(
-        f"{'':<34}{'one client':>28}{f'{CLIENTS} clients':>30}{'memory':>11}{'ready':>9}{'first':>11}"
-    )
+    loads = f"{'one client':>28}{f'{CLIENTS} clients':>30}"
+    print(f"{'':<34}{loads}{'memory':>11}{'ready':>9}{'first':>11}")
     print(f"{'':<34}{'1/s':>8}{'p50':>10}{'p99':>10}" + f"{'1/s':>10}{'p50':>10}{'p99':>10}")
     for row in rows:
         speeds = "".join(
