@@ -13,8 +13,8 @@ from app.classifier import Classifier, Range
 from app.metrics import stage
 from app.quality import Fault, find_faults
 from app.verdict import Verdict, reach_verdict
-from processing.bundle import Modality
 from processing.decoding.decoder import Decoder, DecoderBusyError, DecoderDownError
+from processing.manifest import Modality
 
 Reason = Literal[Fault, "not_a_lesion"]
 ClassName = Literal["malignant", "benign"]

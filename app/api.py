@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.answer import Answer, ClassName, Reason
 from app.heatmap import draw_heatmap
 from app.verdict import Verdict, find_high_threshold
-from processing.bundle import Estimate, Evidence, Label, Manifest, Modality, Probability
+from processing.manifest import Estimate, Evidence, Label, Manifest, Modality, Probability
 
 _HTML, _JSON, _PROBLEM = "text/html", "application/json", "application/problem+json"
 

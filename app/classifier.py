@@ -10,15 +10,8 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from app.admission import turn
-from processing.bundle import (
-    ORIENTATIONS,
-    SIGNATURE,
-    Bundle,
-    Manifest,
-    Modality,
-    name_modality,
-    orient,
-)
+from processing.bundle import ORIENTATIONS, SIGNATURE, Bundle, orient
+from processing.manifest import Manifest, Modality, name_modality
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from app.errors import KINDS
 from app.languages import LANGUAGES, PARAMETER
 from app.request_id import HEADER
 from app.uploads import FIELD, MAX_IMAGES, STABILITY
-from processing.bundle import Manifest
+from processing.manifest import Manifest
 
 VERSION = "1.0.0"
 _TEMPLATE = "#/components/schemas/{model}"

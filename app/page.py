@@ -18,7 +18,7 @@ from app.service import ModelInService, ModelUnavailableError
 from app.trust import describe_test_set, list_records
 from app.uploads import FIELD, MAX_IMAGES
 from app.verdict import is_stable, is_urgent, place_on_scale
-from processing.bundle import Manifest
+from processing.manifest import Manifest
 from processing.refusals import AnimatedImageError
 
 

@@ -35,8 +35,8 @@ from app.uploads import (
     refuse_unknown_fields,
     refuse_unknown_parameters,
 )
-from processing.bundle import Manifest
 from processing.decoding.decoder import Decoder
+from processing.manifest import Manifest
 from processing.refusals import ImageError
 
 blueprint = Blueprint("main", __name__)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from flask_babel import lazy_gettext
 
-from processing.bundle import Estimate, Manifest, Metric, Modality
+from processing.manifest import Estimate, Manifest, Metric, Modality
 
 PREVALENCE = 0.01  # of melanoma among the spots that people look at; an example, not a measurement
 _HELD_OUT = "out-of-fold"

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from processing.bundle import Evidence
+from processing.manifest import Evidence
 
 Verdict = Literal["high", "middle", "low"]
 _URGENT = 0.5  # probability from which a spot should be seen within days

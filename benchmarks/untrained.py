@@ -12,8 +12,9 @@ import keras
 import numpy as np
 
 from app.service import EMBEDDED_BUNDLE
-from processing.bundle import CARD, GOLDEN, MODEL, Input, read_bundle, write_bundle
+from processing.bundle import CARD, GOLDEN, MODEL, read_bundle, write_bundle
 from processing.drawing import draw_photo
+from processing.manifest import Input
 from training.model.network import build_model
 from training.serving.graph import ServingGraph, run_litert
 

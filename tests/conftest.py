@@ -17,19 +17,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from etils import epath
 from etils.epath import gpath, register
 
-from processing.bundle import (
-    CARD,
-    GOLDEN,
-    MODEL,
-    Bundle,
-    Calibration,
-    Description,
-    Estimate,
-    Input,
-    Label,
-    OperatingPoint,
-    write_bundle,
-)
+from processing.bundle import CARD, GOLDEN, MODEL, Bundle, write_bundle
+from processing.manifest import Calibration, Description, Estimate, Input, Label, OperatingPoint
 from tests.ports import find_free_port
 
 # scikit-learn's trees are many short loops: where other processes use the cores, their threads

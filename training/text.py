@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from processing.bundle import Estimate
+from processing.manifest import Estimate
 
 
 def align(rows: Sequence[Sequence[str]]) -> str:

@@ -22,14 +22,12 @@ from processing.bundle import (
     MAX_MANIFEST_BYTES,
     Bundle,
     BundleError,
-    Manifest,
-    Sha256,
-    Text,
     parse_manifest,
     read_bundle,
     verify_file,
 )
 from processing.files import read_start
+from processing.manifest import Manifest, Sha256, Text
 
 POINTER = "current.json"
 ROLLBACK_DEPTH = 20

@@ -6,9 +6,10 @@ from PIL import Image
 
 from app.answer import answer_photo
 from app.classifier import Classifier
-from processing.bundle import Bundle, PixelPath
+from processing.bundle import Bundle
 from processing.decoding.decoder import Decoder
 from processing.image import PIXEL_PATHS, read_square
+from processing.manifest import PixelPath
 from processing.refusals import ImageError
 from tests.app.fixture_types import MakeBundle
 

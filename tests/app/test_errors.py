@@ -4,7 +4,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from config.faults import WithoutTexts
-from processing.bundle import Label
+from processing.manifest import Label
 from tests.app.fixture_types import MakeBundle, MakeClient
 from tests.forms import HTML
 

@@ -8,9 +8,10 @@ from app.answer import answer_photo
 from app.api import describe_answer
 from app.classifier import Classifier
 from app.verdict import find_high_threshold, is_stable, reach_verdict
-from processing.bundle import Bundle, Evidence, OperatingPoint
+from processing.bundle import Bundle
 from processing.decoding.decoder import Decoder
 from processing.drawing import draw_photo
+from processing.manifest import Evidence, OperatingPoint
 from tests.app.conftest import encode
 from tests.app.fixture_types import MakeBundle, Post
 

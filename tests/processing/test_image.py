@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from processing import image
-from processing.bundle import Input, PixelPath
 from processing.drawing import draw_lesion
 from processing.image import DEFAULT_PATH, PIXEL_PATHS, cut_square, read_square
+from processing.manifest import Input, PixelPath
 from tests.processing.photos import BEST_HEIC, KINDS, encode, encode_png16, make_picture, turn
 
 Colour = tuple[int, int, int]

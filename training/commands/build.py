@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from processing.beam import run_on_beam
-from processing.bundle import PixelPath
+from processing.manifest import PixelPath
 from training.commands.options import DATA, FILE
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from etils import epath
 from PIL import Image
 from pydantic import Field, TypeAdapter
 
-from processing.bundle import PixelPath
+from processing.manifest import PixelPath
 from training.data.folds import require_whole_groups
 from training.data.kaggle import find_shards, read_jpeg, read_kaggle
 from training.data.vocabulary import (

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple, get_args
 
-from processing.bundle import Label, Modality
+from processing.manifest import Label, Modality
 
 # The position of a word is its code in the TFRecords: append, never reorder.
 SEXES = ("female", "male")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from processing.bundle import Estimate
+from processing.manifest import Estimate
 from training.errors import TrainingError
 from training.files import write_table
 from training.metrics.intervals import Difference, auc, auc_difference

@@ -6,7 +6,7 @@ from etils import epath
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from processing.bundle import Estimate
+from processing.manifest import Estimate
 from training.evaluate.comparison import BETTER, WORSE, Comparison, describe, make_table
 from training.metrics.intervals import Difference
 from training.pages import INK, OTHER, POSITIVE, STYLE, make_figure, render_figure, write_page

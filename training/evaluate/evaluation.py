@@ -15,8 +15,8 @@ import pandas as pd
 from etils import epath
 from PIL import Image
 
-from processing.bundle import Estimate, EvidenceByModality, Input
 from processing.image import read_square
+from processing.manifest import Estimate, EvidenceByModality, Input
 from training.data.folder import Data, read_data
 from training.data.folds import describe_separation
 from training.errors import TrainingError

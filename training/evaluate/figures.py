@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from processing.bundle import Estimate, Evidence
+from processing.manifest import Estimate, Evidence
 from training.errors import TrainingError
 from training.inspect.shortcuts import Shortcut, carry_shortcuts, measure_shortcuts
 from training.metrics.intervals import auc, bootstrap, proportion, sensitivity, specificity

@@ -8,7 +8,7 @@ import pandas as pd
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 
-from processing.bundle import Estimate
+from processing.manifest import Estimate
 from training.errors import TrainingError
 from training.metrics.intervals import auc
 

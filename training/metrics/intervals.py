@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm, rankdata
 
-from processing.bundle import Estimate
+from processing.manifest import Estimate
 from training.metrics.ranking import Ranking
 
 RESAMPLES = 1000  # for a 95 % interval, so that 25 lie beyond each limit

@@ -15,7 +15,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss
 
-from processing.bundle import Calibration, OperatingPoint
+from processing.manifest import Calibration, OperatingPoint
 from training.errors import TrainingError
 from training.metrics.intervals import sensitivity, specificity
 

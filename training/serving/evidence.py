@@ -7,13 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from processing.bundle import (
-    Evidence,
-    EvidenceByModality,
-    Modality,
-    Outliers,
-    name_modality,
-)
+from processing.manifest import Evidence, EvidenceByModality, Modality, Outliers, name_modality
 from training.data.vocabulary import MODALITIES
 from training.metrics.intervals import proportion
 from training.serving.calibration import (

@@ -16,7 +16,8 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from processing.bundle import GOLDEN_TOLERANCE, SIGNATURE, VIEWS, Calibration, EvidenceByModality
+from processing.bundle import GOLDEN_TOLERANCE, SIGNATURE, VIEWS
+from processing.manifest import Calibration, EvidenceByModality
 from training.errors import TrainingError
 from training.serving.modality import ModalityHead
 from training.serving.outliers import Normal
@@ -112,7 +113,7 @@ class ServingGraph:
     def _choose_calibration(self, modality: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         """Return slopes and negative intercepts (B,) or (1,), by the kind that is told.
 
-        The limit is that of `processing.bundle.name_modality`.
+        The limit is that of `processing.manifest.name_modality`.
         """
         if self._evidence is None:
             return tf.ones(1), tf.zeros(1)

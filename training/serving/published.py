@@ -7,7 +7,8 @@ from typing import NamedTuple
 from ai_edge_litert.interpreter import Interpreter
 from etils import epath
 
-from processing.bundle import SIGNATURE, BundleError, Manifest
+from processing.bundle import SIGNATURE, BundleError
+from processing.manifest import Manifest
 from processing.store.open import fetch_bundle
 from training.data.folder import Data, read_data
 from training.errors import TrainingError

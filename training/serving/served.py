@@ -12,8 +12,8 @@ from etils import epath
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from processing.bundle import EvidenceByModality, Input, name_modality
 from processing.image import DEFAULT_PATH
+from processing.manifest import EvidenceByModality, Input, name_modality
 from training.data.batches import check_first_records, choose_records, decode_records
 from training.data.folder import BuildSettings, Data, read_data
 from training.data.tfrecords import naming_damage

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from processing.bundle import Description
+from processing.manifest import Description
 from training.data.vocabulary import TARGETS, describe_source
 from training.evaluate.evaluation import Evaluation
 from training.evaluate.figures import UNKNOWN, Judgement

@@ -10,17 +10,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from processing.bundle import (
-    CARD,
-    GOLDEN,
-    MODEL,
-    Bundle,
-    Description,
-    Input,
-    Metric,
-    write_bundle,
-)
+from processing.bundle import CARD, GOLDEN, MODEL, Bundle, write_bundle
 from processing.drawing import draw_lesion
+from processing.manifest import Description, Input, Metric
 from training.data.vocabulary import LICENCE, TARGETS, describe_source
 from training.evaluate.evaluation import Evaluated, Evaluation
 from training.evaluate.figures import Judgement

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from processing.bundle import SIGNATURE, Bundle, Manifest, Metric, read_bundle
+from processing.bundle import SIGNATURE, Bundle, read_bundle
+from processing.manifest import Manifest, Metric
 from processing.store.base import Pointer
 from processing.store.open import open_store
 from training.errors import TrainingError

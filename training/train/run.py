@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel, ValidationError
 
-from processing.bundle import Estimate
+from processing.manifest import Estimate
 from training.errors import TrainingError, list_differences
 from training.files import release_cells, write_table, write_whole
 from training.metrics.intervals import INTERVAL_METHOD, auc

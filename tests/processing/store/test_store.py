@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from processing.bundle import CARD, FILES, MANIFEST, MODEL, Bundle, BundleError, Manifest
+from processing.bundle import CARD, FILES, MANIFEST, MODEL, Bundle, BundleError
+from processing.manifest import Manifest
 from processing.store.base import StoreError
 from processing.store.open import fetch_bundle, open_store
 from tests.processing.conftest import Damage

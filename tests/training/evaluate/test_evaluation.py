@@ -10,7 +10,7 @@ import pytest
 from etils import epath
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from processing.bundle import Estimate, EvidenceByModality
+from processing.manifest import Estimate, EvidenceByModality
 from tests.training.conftest import Exported
 from tests.training.html_page import Page
 from training.errors import TrainingError

@@ -4,7 +4,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
-from processing.bundle import Estimate
+from processing.manifest import Estimate
 from training.errors import TrainingError
 from training.metrics.intervals import (
     Difference,

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy.special import expit
 
-from processing.bundle import EvidenceByModality
+from processing.manifest import EvidenceByModality
 from training.serving.calibration import HELD_OUT, OPERATING_POINT, name_threshold
 from training.serving.evidence import apply_evidence, choose_evidence
 

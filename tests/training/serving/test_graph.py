@@ -7,18 +7,9 @@ import pytest
 from scipy.special import expit, logit
 
 from app.classifier import Classifier
-from processing.bundle import (
-    GOLDEN,
-    MODEL,
-    ORIENTATIONS,
-    VIEWS,
-    Bundle,
-    BundleError,
-    Calibration,
-    EvidenceByModality,
-    orient,
-)
+from processing.bundle import GOLDEN, MODEL, ORIENTATIONS, VIEWS, Bundle, BundleError, orient
 from processing.drawing import draw_lesion
+from processing.manifest import Calibration, EvidenceByModality
 from tests.bundles import repack
 from tests.conftest import DESCRIPTION
 from training.errors import TrainingError

@@ -7,15 +7,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from processing.bundle import (
-    CARD,
-    GOLDEN,
-    MODEL,
-    Bundle,
-    BundleError,
-    Estimate,
-    Metric,
-)
+from processing.bundle import CARD, GOLDEN, MODEL, Bundle, BundleError
+from processing.manifest import Estimate, Metric
 from processing.store.open import open_store
 from tests.bundles import repack
 from training.__main__ import main

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from processing.bundle import Estimate
+from processing.manifest import Estimate
 from tests.training.html_page import Page
 from training.recipe import Schedule, TrainSettings
 from training.train.report import REPORT, write_run_report
