@@ -83,7 +83,7 @@ dyno: $(DEV)/.installed $(SERVING)/.installed  ## measure the app as the Procfil
 	$(DEV)/bin/python -m benchmarks.dyno
 
 bench: $(DEV)/.installed  ## run the benchmarks
-	for each in serving pixels classify selecting build input training; do \
+	for each in serving growth pixels decoding classify selecting build input training; do \
 	  $(DEV)/bin/python -m benchmarks.$$each || exit 1; done
 
 train = if test -e $(1)/config.json; then $(TRAINING) train --run $(1) --resume; \

@@ -12,8 +12,8 @@ pytestmark = [
 ROOT = Path(__file__).parents[2]
 # The others are parts of these.
 BENCHMARKS = [
-    "attacks", "build", "classify", "decoding", "dyno", "input", "pixels", "quality", "selecting",
-    "serving", "training",
+    "attacks", "build", "classify", "decoding", "dyno", "growth", "input", "pixels", "quality",
+    "runtimes", "selecting", "serving", "training",
 ]  # fmt: skip
 
 
