@@ -108,12 +108,12 @@ def measure_server(name: str, photo: bytes, *command: str, **variables: str) -> 
         return Row(name, one, many, server.measure_memory(), server.ready_seconds, first)
 
 
-def measure_app(name: str, photo: bytes, model: str) -> Iterator[Row]:
+def measure_app(name: str, photo: bytes, **variables: str) -> Iterator[Row]:
     """Measure this app with one worker, and with one per core, as for many visitors."""
-    yield measure_server(name, photo, "wsgi:app", MODEL_URI=model)
+    yield measure_server(name, photo, "wsgi:app", **variables)
     workers = str(os.cpu_count())
     several = f"{name}, {workers} workers"
-    yield measure_server(several, photo, "wsgi:app", MODEL_URI=model, WEB_CONCURRENCY=workers)
+    yield measure_server(several, photo, "wsgi:app", WEB_CONCURRENCY=workers, **variables)
 
 
 def measure_bound(name: str, bundle: Path, photo: bytes) -> Row:
@@ -218,7 +218,7 @@ def measure_embedded(report: Report, photo: bytes) -> None:
     """Measure the app with the model in this repository."""
     with tqdm(total=3, desc="Measuring", leave=False) as bar:
         bare = _count(bar, measure_bound("bound", EMBEDDED_BUNDLE, photo))
-        ours = [_count(bar, row) for row in measure_app("this app", photo, str(EMBEDDED_BUNDLE))]
+        ours = [_count(bar, row) for row in measure_app("this app", photo)]
     manifest = read_bundle(EMBEDDED_BUNDLE).manifest
     print_rows(
         report,
@@ -247,7 +247,7 @@ def measure_large(report: Report, photo: bytes) -> None:
             bundle = folder / precision
             bare = measure_bound(f"bound, {precision}", bundle, photo)
             rows.append(_count(bar, bare))
-            for row in measure_app(f"this app, {precision}", photo, str(bundle)):
+            for row in measure_app(f"this app, {precision}", photo, MODEL_URI=str(bundle)):
                 rows.append(_count(bar, row))
         for title, load in (("loaded once", "once"), ("loaded for every request", "always")):
             row = measure_server(
