@@ -27,6 +27,8 @@ CLIENTS = (1, 2, 4, 8, 16, 32, 64)
 MEGABYTES = (0.1, 0.3, 1, 3, 10, 19.5)  # the app takes forms of up to 20
 WORKERS = (1, 2, 3, 4)
 USUAL_CLIENTS = 6  # for sizes and workers
+# A single address would get 48 connections.
+PROXY = {"TRUSTED_PROXIES": "1"}
 PHOTO_SIZE = 1024  # pixels, for clients and workers
 
 
@@ -48,11 +50,12 @@ def measure(server: Server, photo: bytes, clients: int, load: float) -> Point:
     faults: list[str] = []
     end = time.perf_counter() + SECONDS
 
-    def send() -> None:
+    def send(client: int) -> None:
         connection = server.connect()
+        own = headers | {"X-Forwarded-For": f"10.0.0.{client}"}
         while (began := time.perf_counter()) < end and not faults:
             try:
-                connection.request("POST", "/predict", body, headers)
+                connection.request("POST", "/predict", body, own)
                 response = connection.getresponse()
                 response.read()
             except (OSError, http.client.HTTPException) as error:
@@ -68,7 +71,7 @@ def measure(server: Server, photo: bytes, clients: int, load: float) -> Point:
                 faults.append(f"status {response.status}")
 
     started = time.perf_counter()
-    threads = [threading.Thread(target=send) for _ in range(clients)]
+    threads = [threading.Thread(target=send, args=(n,)) for n in range(clients)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -99,14 +102,14 @@ def make_photo(megabytes: float) -> bytes:
 def measure_clients() -> Iterator[Point]:
     """Measure more and more clients, with one worker."""
     photo = draw_jpeg(PHOTO_SIZE, PHOTO_SIZE)
-    with serve("wsgi:app") as server:
+    with serve("wsgi:app", **PROXY) as server:
         for clients in CLIENTS:
             yield measure(server, photo, clients, clients)
 
 
 def measure_sizes() -> Iterator[Point]:
     """Measure larger and larger photos, with one worker."""
-    with serve("wsgi:app") as server:
+    with serve("wsgi:app", **PROXY) as server:
         for megabytes in MEGABYTES:
             photo = make_photo(megabytes)
             yield measure(server, photo, USUAL_CLIENTS, len(photo) / 1e6)
@@ -116,7 +119,7 @@ def measure_workers() -> Iterator[Point]:
     """Measure more and more workers."""
     photo = draw_jpeg(PHOTO_SIZE, PHOTO_SIZE)
     for workers in WORKERS:
-        with serve("wsgi:app", WEB_CONCURRENCY=str(workers)) as server:
+        with serve("wsgi:app", WEB_CONCURRENCY=str(workers), **PROXY) as server:
             yield measure(server, photo, USUAL_CLIENTS, workers)
 
 

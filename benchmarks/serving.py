@@ -33,7 +33,7 @@ from processing.bundle import read_bundle
 from processing.image import choose_decoded_side, read_square
 
 PHOTO_SIZE = 1024  # pixels, a usual size of dermoscopic images
-SECONDS = 6.0  # duration of each measurement
+SECONDS = 4.0  # duration of each measurement
 CLIENTS = 6  # under load; fewer than the queue holds, so that all get an answer
 
 

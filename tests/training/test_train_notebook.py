@@ -65,6 +65,7 @@ class Kaggle:
             own | {"options": options, "out": str(self._folder / out)},
             KERAS_BACKEND="jax",
             JAX_PLATFORMS="cpu",
+            JAX_DISABLE_MOST_OPTIMIZATIONS="1",  # it takes longer than the few steps here
             XLA_FLAGS="--xla_force_host_platform_device_count=8",
             PYTHONPATH=str(self._folder / "modules"),
         )

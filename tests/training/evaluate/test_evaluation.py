@@ -128,7 +128,7 @@ def test_int8_is_compared_with_another_run_and_with_float32(
     other = Path(shutil.copytree(whole_run, tmp_path / "other"))
     # Twenty images: a pair that changes places costs a hundredth of the AUC.
     monkeypatch.setattr("training.evaluate.evaluation.REDUCED_TOLERANCE", 1.0)
-    evaluation = evaluate_run(whole_run, [test_set], "int8", 2, against=other).evaluation
+    evaluation = evaluate_run(whole_run, [test_set], "int8", 1, against=other).evaluation
     assert evaluation.other_run == "other"
     assert [each.dataset for each in evaluation.against] == [OUT_OF_FOLD, "test set drawn"]
     for each in evaluation.against:  # the same run does not differ from itself
