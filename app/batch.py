@@ -108,6 +108,13 @@ def read_photo(path: Path) -> bytes:
     return extract_photo(data) if is_dicom(data) else data
 
 
+def explain(error: ImageError | OSError) -> str:
+    """Return the sentence that says why a photo cannot be read; never where it lies."""
+    if isinstance(error, ImageError):
+        return str(error)
+    return f"The file cannot be read: {error.strerror or error}."
+
+
 def answer_files(
     paths: Iterable[Path],
     decoder: Decoder,

@@ -18,7 +18,7 @@ from etils import epath
 
 from app.admission import BusyError
 from app.answer import Answer
-from app.batch import answer_files, count_cores
+from app.batch import answer_files, count_cores, explain
 from app.classifier import Classifier
 from app.progress import show_progress
 from app.service import open_bundle
@@ -93,7 +93,8 @@ def classify_on_beam(
         The number of photos that could not be read.
 
     Raises:
-        BeamError: Beam is missing or rejects an option, or a worker has no or another model.
+        BeamError: Beam is missing or rejects an option, a worker has no or another model, or the
+            store cannot be used.
         OSError: a file cannot be written.
     """
     target = epath.Path(table.absolute() if isinstance(table, Path) else table)
@@ -101,8 +102,7 @@ def classify_on_beam(
     if model and "://" not in model:
         model = str(Path(model).absolute())
     parts = list(_divide(photos, folder, model=model, version=version, stability=stability))
-    with store_faults_explained():
-        folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
     try:
         there = {str(path) for path in folder.iterdir()}
         missing = [part for part in parts if part.output not in there]
@@ -170,8 +170,8 @@ def classify_part(part: Part) -> int:
         The number of its photos.
 
     Raises:
-        BeamError: the worker has no or another model, starts no process that decodes, or cannot
-            write.
+        BeamError: the worker has no or another model, starts no process that decodes, cannot
+            write, or cannot read from a store.
     """
     try:
         classifier = _load_classifier(part.model, part.version)
@@ -185,14 +185,17 @@ def classify_part(part: Part) -> int:
         raise BeamError("No process that decodes photos can be started.") from error
     unreadable = 0
     rows = []
-    for name, answer in zip(part.names, answers, strict=True):
+    for name, path, answer in zip(part.names, paths, answers, strict=True):
         if isinstance(answer, Answer):
             rows.append(make_row(name, answer, part.version))
-        else:
-            rows.append(make_unreadable_row(name, str(answer), part.version))
-            unreadable += 1
+            continue
+        if isinstance(answer, OSError) and not isinstance(path, Path):
+            # A store that is away for a while: the runner, or the same command, tries again.
+            raise BeamError(f"{path}: {explain(answer)}")
+        rows.append(make_unreadable_row(name, explain(answer), part.version))
+        unreadable += 1
     try:
-        with replacing(epath.Path(part.output)) as partial:
+        with store_faults_explained(), replacing(epath.Path(part.output)) as partial:
             partial.write_bytes(f"{unreadable}\n{format_rows(rows)}".encode())
     except OSError as error:
         raise BeamError(f"{part.output} cannot be written: {error.strerror or error}.") from error

@@ -1,5 +1,6 @@
 """Classify many photos on the command line: `python -m app classify PATH…`."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ import click
 
 from app.admission import BusyError
 from app.answer import Answer
-from app.batch import STANDARD_INPUT, Found, answer_files, count_cores, find_photos
+from app.batch import STANDARD_INPUT, Found, answer_files, count_cores, explain, find_photos
 from app.classifier import Classifier
 from app.dicom import REMEDY, can_read_dicom
 from app.openapi import VERSION
@@ -125,6 +126,8 @@ def classify(
             raise click.UsageError(f"{path} is not on this machine. Only --runner reaches it.")
     if isinstance(csv_path, Path) and not csv_path.parent.is_dir():
         raise click.ClickException(f"--csv {csv_path}: the folder {csv_path.parent} is missing.")
+    if isinstance(csv_path, Path) and os.path.islink(csv_path):  # noqa: PTH114  (never raises)
+        csv_path = csv_path.resolve()  # replacing the table must not replace the link
     if runner:
         _classify_on_beam(paths, csv_path, resume, model, stability, jobs, runner, runner_option)
         return
@@ -163,7 +166,7 @@ def classify(
                     if isinstance(answer, Answer):
                         write(make_row(name, answer, version))
                     else:
-                        write(make_unreadable_row(name, str(answer), version))
+                        write(make_unreadable_row(name, explain(answer), version))
                         unreadable += 1
                     written += 1
     except KeyboardInterrupt:
@@ -239,15 +242,15 @@ def _classify_on_beam(
                 if not path.exists():
                     raise BeamError(f"{path} does not exist.")
             found = _find_photos(opened)
-        unreadable = classify_on_beam(
-            found.photos,
-            table,
-            model=model,
-            version=open_bundle(model, read_settings().model_cache).manifest.version,
-            stability=stability,
-            runner=runner,
-            options=options,
-        )
+            unreadable = classify_on_beam(
+                found.photos,
+                table,
+                model=model,
+                version=open_bundle(model, read_settings().model_cache).manifest.version,
+                stability=stability,
+                runner=runner,
+                options=options,
+            )
     except KeyboardInterrupt:
         click.echo("\nStopped. The same command continues.", err=True)
         sys.exit(_INTERRUPTED)

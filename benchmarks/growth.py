@@ -147,7 +147,7 @@ def draw_plot(points: dict[str, list[Point]], path: Path) -> None:
         for axes in (rates, times):
             if part != "workers":
                 axes.set_xscale("log", base=2 if part == "clients" else 10)
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.1 * axes.dataLim.y1)
             axes.grid(alpha=0.3)
         times.set_xlabel(PARTS[part][2])
         if part != "sizes":

@@ -7,7 +7,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 MISSING = "--runner needs Apache Beam. Install requirements-beam.txt as its first lines describe."
@@ -83,7 +83,8 @@ def _watching(items: Sequence[Any], report: Callable[[int], object]) -> Iterator
 
     def watch() -> None:
         while not done.wait(_POLL_SECONDS):
-            look()
+            with suppress(Exception):  # a store that does not answer holds up the bar alone
+                look()
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -92,4 +93,5 @@ def _watching(items: Sequence[Any], report: Callable[[int], object]) -> Iterator
     finally:
         done.set()
         thread.join()
-        look()
+        with suppress(Exception):
+            look()

@@ -175,11 +175,13 @@ class Decoder:
                 return self._idle.pop()
             if len(self._all) < self._most:
                 try:
+                    if not self._all:
+                        threading.Thread(
+                            target=self._watch, name="photo-clock", daemon=True
+                        ).start()
                     self._all.append(_Child(self._limits))
-                except OSError as error:
+                except (OSError, RuntimeError) as error:  # no further process, no further thread
                     raise DecoderDownError("No process can be started") from error
-                if len(self._all) == 1:
-                    threading.Thread(target=self._watch, name="photo-clock", daemon=True).start()
                 return self._all[-1]
             place: SimpleQueue[_Child] = SimpleQueue()
             self._waiting.append(place)

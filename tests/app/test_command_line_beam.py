@@ -222,3 +222,17 @@ def test_a_worker_that_cannot_write_names_the_file(
     part = Part(("a",), (path,), None, embedded.manifest.version, False, output)
     with pytest.raises(BeamError, match="part cannot be written: No such file"):
         classify_part(part)
+
+
+def test_a_store_that_is_away_leaves_its_photos_to_another_attempt(
+    tmp_path: Path, embedded: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise RuntimeError("503 from the store")
+
+    monkeypatch.setattr("app.batch.read_start", fail)
+    version, output = embedded.manifest.version, str(tmp_path / "part")
+    part = Part(("a.jpg",), ("gs://bucket/a.jpg",), None, version, False, output)
+    with pytest.raises(BeamError, match="a.jpg: The file cannot be read: 503 from the store"):
+        classify_part(part)
+    assert not Path(output).exists()

@@ -189,6 +189,16 @@ def test_a_file_that_cannot_be_written_is_told_before_the_first_photo(
     assert "photos" not in result.stderr
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_link_to_a_table_stays_a_link(classify: Classify, photos: Path, tmp_path: Path) -> None:
+    link, table = tmp_path / "link.csv", tmp_path / "table.csv"
+    link.symlink_to(table)
+    for more in ((), ("--resume",)):
+        assert classify(photos / "001.jpg", "--csv", link, *more).exit_code == 0
+        assert link.is_symlink()
+        assert table.read_text().startswith("name,")
+
+
 def test_a_file_that_cannot_be_written_is_told_before_the_model_is_loaded(
     classify: Classify, photos: Path, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import psutil
@@ -114,6 +115,17 @@ def test_a_child_that_ended_while_it_was_idle_is_no_photos_fault(decoder: Decode
     child_of(decoder).kill()
     child_of(decoder).wait()
     assert read(decoder, encode(make_picture(), "PNG")).width == 60
+
+
+def test_a_system_without_another_thread_gets_no_process_that_nobody_watches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Decoder() as decoder:
+        with monkeypatch.context() as patch:
+            patch.setattr("threading.Thread.start", Mock(side_effect=RuntimeError("no thread")))
+            with pytest.raises(DecoderDownError):
+                read(decoder, encode(make_picture(), "PNG"))
+        assert read(decoder, encode(make_picture(), "PNG")).width == 60
 
 
 def test_a_child_that_hangs_is_ended_by_the_clock() -> None:
