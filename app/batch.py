@@ -12,11 +12,13 @@ from typing import NamedTuple, TypeVar
 from app.answer import Answer, answer_photo
 from app.classifier import Classifier
 from app.dicom import HEAD_BYTES, extract_photo, is_dicom
+from app.table import Row, make_row, make_unreadable_row
 from processing.decoding.decoder import SERVING, Decoder
 from processing.files import read_start
 from processing.refusals import SUFFIXES, ImageError, TooMuchMemoryError
 
 STANDARD_INPUT = Path("-")
+NO_DECODER = "No process that decodes photos can be started."
 MAX_BYTES = SERVING.max_bytes  # of a file; its decoder would not take more
 _AHEAD = 4  # photos for each core whose results may wait for that of an earlier one
 
@@ -113,6 +115,13 @@ def explain(error: ImageError | OSError) -> str:
     if isinstance(error, ImageError):
         return str(error)
     return f"The file cannot be read: {error.strerror or error}."
+
+
+def tabulate(name: str, answer: Answer | ImageError | OSError, version: str) -> Row:
+    """Return the row of a photo in the table."""
+    if isinstance(answer, Answer):
+        return make_row(name, answer, version)
+    return make_unreadable_row(name, explain(answer), version)
 
 
 def answer_files(

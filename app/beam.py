@@ -4,7 +4,6 @@ The photos are divided into parts, and each part becomes a file beside the table
 together from these files once all are there, and an interrupted command continues from them.
 """
 
-import atexit
 import functools
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -18,15 +17,15 @@ from etils import epath
 
 from app.admission import BusyError
 from app.answer import Answer
-from app.batch import answer_files, count_cores, explain
+from app.batch import NO_DECODER, answer_files, count_cores, explain, tabulate
 from app.classifier import Classifier
 from app.progress import show_progress
 from app.service import open_bundle
-from app.table import format_rows, make_row, make_unreadable_row
+from app.table import format_rows
 from config.settings import SettingsError, read_settings
 from processing.beam import run_on_beam
 from processing.bundle import BundleError
-from processing.decoding.decoder import Decoder
+from processing.decoding.decoder import share_decoder
 from processing.files import replacing
 from processing.store.base import StoreError
 
@@ -177,23 +176,22 @@ def classify_part(part: Part) -> int:
         classifier = _load_classifier(part.model, part.version)
         paths = [open_path(path) for path in part.paths]
         answers = list(
-            answer_files(paths, _start_decoder(), [classifier], stability=part.stability)
+            answer_files(
+                paths, share_decoder(count_cores()), [classifier], stability=part.stability
+            )
         )
     except (StoreError, BundleError, SettingsError) as error:
         raise BeamError(str(error)) from error
     except BusyError as error:
-        raise BeamError("No process that decodes photos can be started.") from error
+        raise BeamError(NO_DECODER) from error
     unreadable = 0
     rows = []
     for name, path, answer in zip(part.names, paths, answers, strict=True):
-        if isinstance(answer, Answer):
-            rows.append(make_row(name, answer, part.version))
-            continue
         if isinstance(answer, OSError) and not isinstance(path, Path):
             # A store that is away for a while: the runner, or the same command, tries again.
             raise BeamError(f"{path}: {explain(answer)}")
-        rows.append(make_unreadable_row(name, explain(answer), part.version))
-        unreadable += 1
+        rows.append(tabulate(name, answer, part.version))
+        unreadable += not isinstance(answer, Answer)
     try:
         with store_faults_explained(), replacing(epath.Path(part.output)) as partial:
             partial.write_bytes(f"{unreadable}\n{format_rows(rows)}".encode())
@@ -213,11 +211,3 @@ def _load_classifier(model: str | None, version: str) -> Classifier:
             "the same, or name a bundle's folder that all reach with --model."
         )
     return classifier
-
-
-@functools.cache
-def _start_decoder() -> Decoder:
-    """Return the decoder of this process; several threads may share it."""
-    decoder = Decoder(children=count_cores())
-    atexit.register(decoder.close)
-    return decoder

@@ -12,7 +12,15 @@ import click
 
 from app.admission import BusyError
 from app.answer import Answer
-from app.batch import STANDARD_INPUT, Found, answer_files, count_cores, explain, find_photos
+from app.batch import (
+    NO_DECODER,
+    STANDARD_INPUT,
+    Found,
+    answer_files,
+    count_cores,
+    find_photos,
+    tabulate,
+)
 from app.classifier import Classifier
 from app.dicom import REMEDY, can_read_dicom
 from app.openapi import VERSION
@@ -22,14 +30,12 @@ from app.table import (
     TableError,
     keep_readable,
     list_done,
-    make_row,
-    make_unreadable_row,
     open_table,
     read_earlier,
     require_same_way,
 )
 from config.settings import SettingsError, read_settings
-from processing.beam import MISSING
+from processing.beam import MISSING, runner_options
 from processing.bundle import BundleError
 from processing.decoding.decoder import Decoder
 from processing.refusals import SUFFIXES
@@ -89,17 +95,7 @@ class _PathOrAddress(click.Path):
     metavar="N",
     help="Classify N photos at a time. [default: one for each core]",
 )
-@click.option(
-    "--runner",
-    metavar="NAME",
-    help="Run on Apache Beam, on DirectRunner, DataflowRunner or another of its runners.",
-)
-@click.option(
-    "--runner-option",
-    metavar="NAME=VALUE",
-    multiple=True,
-    help="Option for Apache Beam and its runner; repeatable.",
-)
+@runner_options
 def classify(
     paths: tuple[Path, ...],
     csv_path: Path | None,
@@ -163,11 +159,8 @@ def classify(
                 answers = run((file for _, file in photos), stability=stability)
                 shown = show_progress(answers, len(photos))
                 for (name, _), answer in zip(photos, shown, strict=True):
-                    if isinstance(answer, Answer):
-                        write(make_row(name, answer, version))
-                    else:
-                        write(make_unreadable_row(name, explain(answer), version))
-                        unreadable += 1
+                    write(tabulate(name, answer, version))
+                    unreadable += not isinstance(answer, Answer)
                     written += 1
     except KeyboardInterrupt:
         remedy = f" --csv {csv_path} --resume continues." if csv_path else ""
@@ -180,7 +173,7 @@ def classify(
             raise  # click knows what to do where the reader of the output is gone
         raise _refuse_target(csv_path, error) from error
     except BusyError as error:
-        raise click.ClickException("No process that decodes photos can be started.") from error
+        raise click.ClickException(NO_DECODER) from error
     if skipped := len(found.photos) - len(photos):
         click.echo(f"{skipped} photos were in {csv_path} already.", err=True)
     if retried := len(earlier) - len(kept):

@@ -10,9 +10,28 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import click
+
 MISSING = "--runner needs Apache Beam. Install requirements-beam.txt as its first lines describe."
+_Command = Callable[..., None]
 _QUIET = "default_sdk_harness_log_level=CRITICAL"  # workers would log every step
 _POLL_SECONDS = 1.0
+
+
+def runner_options(command: _Command) -> _Command:
+    """Give a command the options --runner and --runner-option."""
+    more = click.option(
+        "--runner-option",
+        metavar="NAME=VALUE",
+        multiple=True,
+        help="Option for Apache Beam and its runner; repeatable.",
+    )
+    runner = click.option(
+        "--runner",
+        metavar="NAME",
+        help="Run on Apache Beam, on DirectRunner, DataflowRunner or another of its runners.",
+    )
+    return runner(more(command))
 
 
 def run_on_beam(

@@ -1,5 +1,7 @@
 """Have photos decoded in other processes, and replace those that fail."""
 
+import atexit
+import functools
 import logging
 import math
 import subprocess  # nosec B404
@@ -201,6 +203,14 @@ class Decoder:
                 self._waiting.popleft().put(child)
             else:
                 self._idle.append(child)
+
+
+@functools.cache
+def share_decoder(children: int, limits: Limits = SERVING) -> Decoder:
+    """Return the decoder of this process, which its threads share until it ends."""
+    decoder = Decoder(limits, children=children)
+    atexit.register(decoder.close)
+    return decoder
 
 
 class _Child:

@@ -4,9 +4,7 @@ An interrupted build resumes from its pieces. `NAME.blob` holds JPEGs end to end
 describes each image. Imports no TensorFlow: it runs in worker processes.
 """
 
-import atexit
 import csv
-import functools
 import hashlib
 import io
 import os
@@ -16,7 +14,7 @@ from typing import NamedTuple
 
 from etils import epath
 
-from processing.decoding.decoder import Decoder, Limits
+from processing.decoding.decoder import Limits, share_decoder
 from processing.framing import Framing
 from processing.refusals import BrokenImageError, ImageError
 from training.data.fingerprints import fingerprint_centre
@@ -75,7 +73,7 @@ def make_piece(piece: Piece) -> int:
 def _cut(path: str, framings: Sequence[Framing]) -> tuple[dict[str, object], Sequence[bytes]]:
     try:
         data = read_jpeg(path) if ".tfrec#" in path else _read_file(epath.Path(path))
-        cuts = _start_decoder().cut_squares(data, framings)
+        cuts = share_decoder(os.cpu_count() or 1, _LIMITS).cut_squares(data, framings)
     except (ImageError, OSError, TrainingError) as error:
         return {"fault": str(error)}, ()
     found = fingerprint_centre(cuts.centre)
@@ -87,14 +85,6 @@ def _cut(path: str, framings: Sequence[Framing]) -> tuple[dict[str, object], Seq
         "red_minus_blue": f"{found.red_minus_blue:.2f}",
     }
     return row, cuts.jpegs
-
-
-@functools.cache
-def _start_decoder() -> Decoder:
-    """Return the decoder of this process; on Beam, several threads may share it."""
-    decoder = Decoder(_LIMITS, children=os.cpu_count() or 1)
-    atexit.register(decoder.close)
-    return decoder
 
 
 def _read_file(path: epath.Path) -> bytes:

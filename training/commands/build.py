@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from processing.beam import run_on_beam
+from processing.beam import run_on_beam, runner_options
 from processing.manifest import PixelPath
 from training.commands.options import DATA, FILE
 
@@ -149,17 +149,7 @@ class _Crop(click.ParamType[tuple[str, float]]):
 @click.option(
     "--plan", is_flag=True, help="Show how many images would be kept or dropped; build nothing."
 )
-@click.option(
-    "--runner",
-    metavar="NAME",
-    help="Run on Apache Beam, on DirectRunner, DataflowRunner or another of its runners.",
-)
-@click.option(
-    "--runner-option",
-    metavar="NAME=VALUE",
-    multiple=True,
-    help="Option for Apache Beam and its runner; repeatable.",
-)
+@runner_options
 def build(**options: Any) -> None:
     """Cut images from all sources into TFRecord shards.
 
