@@ -20,10 +20,10 @@ LAST := --data $(RUNS)/world224 --epochs 4 --learning-rate 2e-4 --seed 3 --weigh
   --no-tta --epoch-images 10016 --balance source:isic2019,target:1=0.08 \
   $(foreach kind,dermoscopic close-up,--balance source:milk10k,modality:$(kind)$(comma)target:1=0.05 \
   --balance source:milk10k,modality:$(kind)$(comma)target:0=0.22)
-SERVED := --precision int8 --views 2 \
+SERVED := --precision int8 --views 2 --centre 0.6 \
   --note "All images had been cut to squares of 224 to 512 px beforehand, and some of them squashed." \
-  --note "The ISIC 2017 test set (test17) was looked at before, with models of other mixtures of sources." \
-  --note "test20 is a part of ISIC 2020: 130 patients with all melanomas and few of the other lesions."
+  --note "The ISIC 2017 test set (isic2017-test) was looked at before, with models of other mixtures of sources." \
+  --note "isic2020-part is a part of ISIC 2020: 130 patients with all melanomas and few of the other lesions."
 
 .PHONY: run help dev beam test test-fast requirements lint audit sbom faults dyno bench model translations \
   screenshots lighthouse browser clean
@@ -94,19 +94,19 @@ model: $(RUNS)/.exported  ## train the model in this repository, from images to 
 	rm -rf app/model/default
 	cp -r $(RUNS)/model.bundle app/model/default
 
-$(RUNS)/.test17: | $(DEV)/.installed
-	$(TRAINING) build --isic2019 $(DATA)/isic2017-test-256 $(CUT) --out $(RUNS)/test17
+$(RUNS)/.isic2017-test: | $(DEV)/.installed
+	$(TRAINING) build --isic2019 $(DATA)/isic2017-test-256 $(CUT) --out $(RUNS)/isic2017-test
 	@touch $@
 
-$(RUNS)/.test20: | $(DEV)/.installed
-	$(TRAINING) build --isic2020 $(DATA)/isic2020-512 $(CUT) --out $(RUNS)/test20
+$(RUNS)/.isic2020-part: | $(DEV)/.installed
+	$(TRAINING) build --isic2020 $(DATA)/isic2020-512 $(CUT) --out $(RUNS)/isic2020-part
 	@touch $@
 
-$(RUNS)/.world224: $(RUNS)/.test17 $(RUNS)/.test20
+$(RUNS)/.world224: $(RUNS)/.isic2017-test $(RUNS)/.isic2020-part
 	$(TRAINING) build --isic2019 $(DATA)/isic2019-256 $(CUT) \
-	  --apart-from $(RUNS)/test17 --out $(RUNS)/data224
+	  --apart-from $(RUNS)/isic2017-test --out $(RUNS)/data224
 	$(TRAINING) build --isic2019 $(DATA)/isic2019-256 --milk10k $(DATA)/milk10k-256 $(CUT) \
-	  --apart-from $(RUNS)/test17 --shards-of $(RUNS)/data224 --out $(RUNS)/world224
+	  --apart-from $(RUNS)/isic2017-test --shards-of $(RUNS)/data224 --out $(RUNS)/world224
 	@touch $@
 
 $(RUNS)/.trained: $(RUNS)/.world224
@@ -117,7 +117,7 @@ $(RUNS)/.trained: $(RUNS)/.world224
 
 $(RUNS)/.exported: $(RUNS)/.trained
 	rm -rf $(RUNS)/model.bundle
-	$(TRAINING) export --run $(RUNS)/model --test $(RUNS)/test17 --test $(RUNS)/test20 $(SERVED) \
+	$(TRAINING) export --run $(RUNS)/model --test $(RUNS)/isic2017-test --test $(RUNS)/isic2020-part $(SERVED) \
 	  --out $(RUNS)/model.bundle --report $(RUNS)/model.report
 	@touch $@
 

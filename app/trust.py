@@ -1,6 +1,5 @@
 """How good the model is on a kind of photo, for people: on photos it had never seen first."""
 
-import re
 from typing import NamedTuple
 
 from flask_babel import lazy_gettext
@@ -9,10 +8,9 @@ from processing.manifest import Estimate, Manifest, Metric, Modality
 
 PREVALENCE = 0.01  # of melanoma among the spots that people look at; an example, not a measurement
 _HELD_OUT = "out-of-fold"
-_COUNTS = re.compile(r"(\d+) images, (\d+) ")  # in an operating point's `measured_on`
 _ = lazy_gettext
 # A manifest names a test set as its folder is called; these are the Makefile's.
-_TEST_SETS = {"test17": _("ISIC 2017 test set"), "test20": _("part of ISIC 2020")}
+_TEST_SETS = {"isic2017-test": _("ISIC 2017 test set"), "isic2020-part": _("part of ISIC 2020")}
 
 
 class Record(NamedTuple):
@@ -58,14 +56,13 @@ def list_records(manifest: Manifest, kind: Modality | None) -> list[Record]:
         if {"sensitivity", "specificity"} <= metrics.keys()
     ]
     point = manifest.choose(kind).in_force
-    counts = _COUNTS.search(point.measured_on)
     held_out = Record(
         point.sensitivity,
         point.specificity,
         point.measured_on,
         unseen=False,
-        images=int(counts[1]) if counts else None,
-        positives=int(counts[2]) if counts else None,
+        images=point.images,
+        positives=point.positives,
     )
     return [*records, held_out]
 

@@ -53,6 +53,8 @@ class OperatingPoint(_Part):
     sensitivity: Estimate
     specificity: Estimate
     measured_on: Text
+    images: Count | None = None  # None: only `measured_on` tells, if anything does
+    positives: Count | None = None
 
 
 class Calibration(_Part):

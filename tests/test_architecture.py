@@ -236,7 +236,7 @@ def test_a_circle_is_found() -> None:
     "command",
     [
         *("--help", "train --help", "compare --help"),
-        *("publish {bundle} {store} --test test17", "models {store}", "rollback {store}"),
+        *("publish {bundle} {store} --test isic2017-test", "models {store}", "rollback {store}"),
     ],
 )
 def test_a_command_that_needs_no_tensorflow_imports_none(command: str, tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ def test_what_was_measured_on_photos_of_unknown_number_is_shown_in_its_own_words
     make_client: MakeClient, make_bundle: MakeBundle, photo: bytes
 ) -> None:
     manifest = make_bundle("plain").manifest
-    point = manifest.in_force.model_dump() | {"measured_on": "photos of a friend"}
+    point = manifest.in_force.model_dump()
+    point |= {"measured_on": "photos of a friend", "images": None, "positives": None}
     bundle = make_bundle(operating_points=[point], operating_point=point["name"], modalities={})
     form = {"image": (io.BytesIO(photo), "a.jpg")}
     client = make_client(model_uri=str(bundle.path))
@@ -67,7 +68,7 @@ def test_test_sets_are_told_by_what_they_are(
     answer = client.post(f"/predict?lang={language}", data=form, headers=HTML).text
     facts = answer[answer.index('<details class="card facts"') :]
     model = client.get(f"/model?lang={language}", headers=HTML).text
-    for name, folder in zip(names, ("test17", "test20"), strict=True):
+    for name, folder in zip(names, ("isic2017-test", "isic2020-part"), strict=True):
         assert f"({name}:" in facts
         assert folder not in facts
         assert re.search(f"<code>{folder}</code></dt><dd>{name}</dd>", model)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from training.evaluate.evaluation import Evaluation
     from training.serving.graph import Precision
 
-_OF_RUNS = ("precision", "views", "folds_served", "average_weights", "against")
+_OF_RUNS = ("precision", "views", "folds_served", "average_weights", "centre", "against")
 
 
 @click.command()
@@ -45,6 +45,7 @@ def evaluate(
     views: int,
     folds_served: int | None,
     average_weights: bool,
+    centre: float | None,
     against: Path | None,
     out: Path | None,
 ) -> None:
@@ -65,6 +66,7 @@ def evaluate(
             *(run, test, precision, views, against),
             folds_served=folds_served,
             average_weights=average_weights,
+            centre=centre,
         )
     if out:
         write_evaluation(measured, out)

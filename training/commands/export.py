@@ -30,6 +30,7 @@ def export(
     views: int,
     folds_served: int | None,
     average_weights: bool,
+    centre: float | None,
     out: Path,
     notes: tuple[str, ...],
     report: Path | None,
@@ -46,6 +47,7 @@ def export(
         *(run, test, precision, views),
         folds_served=folds_served,
         average_weights=average_weights,
+        centre=centre,
     )
     bundle = export(evaluated, out, notes)
     print_figures(evaluated.evaluation)

@@ -234,6 +234,12 @@ _SERVED = [
         is_flag=True,
         help="Serve one network, whose weights are the mean of the folds'. Needs --test.",
     ),
+    click.option(
+        "--centre",
+        type=click.FloatRange(0, min_open=True),
+        help="Weigh what the network sees by a Gaussian around the middle of the photo, with this "
+        "standard deviation, where the edge is 1.  [default: everything counts alike]",
+    ),
 ]
 
 

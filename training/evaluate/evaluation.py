@@ -4,6 +4,7 @@ A run is measured out of fold, on test sets and on pictures without a lesion; a 
 need not be there, on the latter two.
 """
 
+import functools
 import io
 import logging
 from collections.abc import Sequence
@@ -123,6 +124,7 @@ def evaluate_run(
     *,
     folds_served: int | None = None,
     average_weights: bool = False,
+    centre: float | None = None,
 ) -> Evaluated:
     """Measure a run as it is served: out of fold, on test sets, and on pictures without a lesion.
 
@@ -131,7 +133,7 @@ def evaluate_run(
         precision: of the served graph.
         views: number of orientations that the served graph averages.
         against: another run to compare with, trained on the same images.
-        folds_served, average_weights: as for `training.serving.served.serve_run`.
+        folds_served, average_weights, centre: as for `training.serving.served.serve_run`.
 
     Raises:
         TrainingError: a fold is not finished, a test set shares something with the training data,
@@ -148,15 +150,21 @@ def evaluate_run(
     other_run = read_finished_run(against) if against else None
     if other_run:
         read_tests(tests, other_run.data)
-    served = serve_run(finished, precision, views, folds_served, average_weights)
+    serve = functools.partial(
+        serve_run,
+        precision=precision,
+        views=views,
+        folds_served=folds_served,
+        average_weights=average_weights,
+        centre=centre,
+    )
+    served = serve(finished)
     predictions = _predict_all(served, read)
     checks = check_precision(served, read, predictions) if precision != "float32" else ()
     others = {}
     if other_run:
         _log.info("Other run: %s", against)
-        others = _predict_all(
-            serve_run(other_run, precision, views, folds_served, average_weights), read
-        )
+        others = _predict_all(serve(other_run), read)
     datasets = {OUT_OF_FOLD: finished.data} | {name_test(test): test for test in read}
     _log.info("Measuring")
     settings, built = finished.settings, finished.data.build.settings

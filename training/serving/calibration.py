@@ -162,6 +162,8 @@ def choose_operating_points(oof: pd.DataFrame, data: str) -> tuple[OperatingPoin
             sensitivity=sensitivity(target, called[name], oof["group"]),
             specificity=specificity(target, called[name], oof["group"]),
             measured_on=data,
+            images=len(target),
+            positives=int(target.sum()),
         )
         for name, threshold in thresholds.items()
     )

@@ -54,6 +54,7 @@ class ServingGraph:
         evidence: EvidenceByModality | None = None,
         normal: Normal | None = None,
         head: ModalityHead | None = None,
+        centre: float | None = None,
     ) -> None:
         """Join the models of some folds.
 
@@ -63,12 +64,18 @@ class ServingGraph:
             evidence: its calibration, of the mean logit; None: the probability is not calibrated.
             normal: reference of the distance; None: the graph returns no distance.
             head: tells the kind of photo; None: the graph does not.
+            centre: the locations' features are pooled with the weights of `weigh_locations`; None:
+                all alike, as in training.
         """
         self.size: int = models[0].input_shape[1]
         self._views = VIEWS[views]
         self._evidence, self._normal, self._head = evidence, normal, head
         self._models = [_give_inner_outputs(model, i == 0) for i, model in enumerate(models)]
-        self._kernels = [model.get_layer("logit").kernel.numpy()[None, None] for model in models]
+        self._last = [model.get_layer("logit").get_weights() for model in models]
+        self._weights = None
+        if centre is not None:
+            _, height, width, _ = self._models[0].output["features"].shape
+            self._weights = weigh_locations(height, width, centre)[..., None]
         spec = tf.TensorSpec((None, self.size, self.size, 3), tf.uint8, name="images")
         self.serve = tf.function(self._serve, input_signature=[spec])
 
@@ -78,12 +85,16 @@ class ServingGraph:
         oriented = tf.concat([orient(images, view) for view in self._views], 0)
         pixels = tf.cast(oriented, tf.float32)
         logits, maps = [], []
-        for model, kernel in zip(self._models, self._kernels, strict=True):
+        for model, (kernel, bias) in zip(self._models, self._last, strict=True):
             outputs = model(pixels, training=False)
-            logits += tf.split(outputs["logit"][:, 0], views)
+            features = outputs["features"]
+            if self._weights is not None:
+                features *= tf.cast(self._weights, features.dtype)
+            pooled = tf.cast(tf.reduce_mean(features, (1, 2)), tf.float32)
+            logits += tf.split((tf.matmul(pooled, kernel) + bias)[:, 0], views)
             # The mean of this map is the logit without its bias, since pooling and the last layer
             # commute: the class activation map of Zhou et al. 2016.
-            cams = tf.split(tf.nn.conv2d(outputs["features"], kernel, 1, "SAME"), views)
+            cams = tf.split(tf.nn.conv2d(features, kernel[None, None], 1, "SAME"), views)
             maps += [
                 turn_back(cam, view)[..., 0] for cam, view in zip(cams, self._views, strict=True)
             ]
@@ -174,12 +185,26 @@ class ServingGraph:
         return difference
 
 
+def weigh_locations(height: int, width: int, deviation: float) -> NDArray[np.float32]:
+    """Return (height, width), a Gaussian around the middle, of mean 1.
+
+    A lesion is in the middle of a photo, and what is around it differs most between cameras.
+
+    Args:
+        deviation: its standard deviation along each axis; the outermost locations are at 1.
+    """
+    y, x = (np.linspace(-1, 1, cells) if cells > 1 else np.zeros(1) for cells in (height, width))
+    weights: NDArray[np.float64] = np.exp(-(y[:, None] ** 2 + x**2) / (2 * deviation**2))
+    weights /= weights.mean()
+    return weights.astype(np.float32)
+
+
 def _as_tensors(calibration: Calibration) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.constant([calibration.slope]), tf.constant([-calibration.intercept])
 
 
 def _give_inner_outputs(model: keras.Model, embedding: bool) -> keras.Model:
-    outputs = {"features": model.get_layer("embedding").input, "logit": model.output}
+    outputs = {"features": model.get_layer("embedding").input}
     if embedding:
         pooled = [keras.ops.mean(_last_of(stage, model), axis=(1, 2)) for stage in _EMBEDDED_STAGES]
         outputs["embedding"] = keras.ops.concatenate(pooled, axis=-1)

@@ -52,6 +52,7 @@ class Served(NamedTuple):
     views: int
     folds: int  # whose networks are served
     weights_averaged: bool  # in one network
+    centre: float | None
     model: bytes  # LiteRT graph
     float32: bytes  # the same graph in float32
     keras_difference: float  # largest difference in probability between Keras and `float32`
@@ -102,6 +103,7 @@ def serve_run(
     views: int,
     folds_served: int | None = None,
     average_weights: bool = False,
+    centre: float | None = None,
 ) -> Served:
     """Average a run's folds in one graph, and choose calibration and thresholds out of fold.
 
@@ -114,6 +116,7 @@ def serve_run(
             trainings from one start: Wortsman et al. 2022, arXiv:2203.05482). Calibration and
             thresholds are still those of the folds' networks: no image is left on which others
             could be chosen.
+        centre: as for `training.serving.graph.ServingGraph`.
 
     Raises:
         TrainingError: there are fewer folds, or the converted graph does not answer as Keras does.
@@ -132,7 +135,7 @@ def serve_run(
         _log.info("Fold %d of %d, as it is served", fold, settings.folds)
         models.append(keras.models.load_model(fold_folder(run.folder, fold) / KERAS_MODEL))
         seen = split.training.sample(frac=1, random_state=0)
-        model = _convert(ServingGraph(models[-1:], views), precision, data, seen)
+        model = _convert(ServingGraph(models[-1:], views, centre=centre), precision, data, seen)
         part, outputs = predict_cases(model, data, split.scored)
         if features is None:  # those of one network are enough
             features = _fit_features(model, data, seen)
@@ -146,7 +149,7 @@ def serve_run(
         files = [fold_folder(run.folder, fold) / KERAS_MODEL for fold in range(count)]
         models = [average_networks(files)]
         seen = splits[0].training.sample(frac=1, random_state=0)
-        model = _convert(ServingGraph(models, views), precision, data, seen)
+        model = _convert(ServingGraph(models, views, centre=centre), precision, data, seen)
         # Its features are not those of the first fold. The network has seen the images of the first
         # fold, but the fit to the features has not.
         features = _fit_features(model, data, seen)
@@ -160,7 +163,7 @@ def serve_run(
     tells_kinds = features.head is not None
     evidence, oof = choose_evidence(oof, settings.folds, plural, tells_kinds=tells_kinds)
     _log.info("%d of %d folds in one graph", count, settings.folds)
-    graph = ServingGraph(models, views, evidence, features.normal, features.head)
+    graph = ServingGraph(models, views, evidence, features.normal, features.head, centre)
     some = data.cases.sample(frac=1, random_state=0)
     exact = graph.convert("float32")
     images = np.stack(list(_read_squares(data, some[:CHECKED_IMAGES])))
@@ -171,6 +174,7 @@ def serve_run(
         views=views,
         folds=count,
         weights_averaged=average_weights,
+        centre=centre,
         model=exact if precision == "float32" else _convert(graph, precision, data, some),
         float32=exact,
         keras_difference=difference,

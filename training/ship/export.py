@@ -117,6 +117,7 @@ def _describe_training(served: Served) -> dict[str, Any]:
         "folds_averaged": served.folds,
         "weights_averaged": served.weights_averaged,
         "views_averaged": served.views,
+        "centre": served.centre,
         "precision": served.precision,
         "data": served.run.data.build.model_dump(
             mode="json",

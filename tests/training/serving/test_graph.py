@@ -13,7 +13,8 @@ from processing.manifest import Calibration, EvidenceByModality
 from tests.bundles import repack
 from tests.conftest import DESCRIPTION
 from training.errors import TrainingError
-from training.serving.graph import ServingGraph, run_litert
+from training.model.network import build_model
+from training.serving.graph import ServingGraph, run_litert, weigh_locations
 from training.serving.modality import ModalityHead
 from training.serving.outliers import Normal, measure_distance
 
@@ -72,6 +73,31 @@ def test_folds_and_views_are_averaged(models: list[keras.Model], views: int) -> 
     assert by_view.shape == (len(IMAGES), views)
     logits = 2 * (np.log(by_view / (1 - by_view)) + 1)
     assert logits.mean(axis=1) == pytest.approx(expected, abs=1e-3)
+
+
+def test_what_is_in_the_centre_counts_more() -> None:
+    keras.utils.set_random_seed(0)
+    model = build_model("EfficientNetLite0", 128, "none")
+    features = keras.Model(model.input, model.get_layer("embedding").input)
+    images = np.stack([draw_lesion(seed, 128, irregular=True) for seed in range(2)])
+    by_location = features.predict(images.astype(np.float32), verbose=0)  # (2, 4, 4, 1280)
+    kernel, bias = model.get_layer("logit").get_weights()
+    weights = weigh_locations(4, 4, 0.6)
+    added = (by_location @ kernel)[..., 0] * weights
+    graph = ServingGraph([model], centre=0.6)
+    answers = run_litert(graph.convert("float32"), images, len(images))
+    assert answers["cam"] == pytest.approx(added, abs=1e-4)
+    assert answers["logit"] == pytest.approx(added.mean(axis=(1, 2)) + bias, abs=1e-4)
+    evenly = ServingGraph([model]).serve(images)["logit"].numpy()
+    assert np.abs(answers["logit"] - evenly).min() > 1e-3
+
+
+def test_the_weights_of_locations_fall_as_a_gaussian_does_and_have_a_mean_of_one() -> None:
+    weights = weigh_locations(7, 5, 0.6)
+    assert weights.mean() == pytest.approx(1)
+    assert weights[0, 2] / weights[3, 2] == pytest.approx(np.exp(-0.5 / 0.6**2))
+    assert weights[3, 4] / weights[3, 2] == pytest.approx(np.exp(-0.5 / 0.6**2))
+    assert weigh_locations(1, 1, 0.6) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("views", VIEWS)

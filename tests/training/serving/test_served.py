@@ -111,10 +111,11 @@ def test_the_averaged_network_has_the_mean_of_weights_and_statistics(whole_run: 
 @pytest.mark.slow
 def test_fewer_folds_make_a_smaller_graph(whole_run: Path, exported: Exported) -> None:
     both, finished = exported.evaluated.served, read_finished_run(whole_run)
-    # The mean of one network is that network, so that all but the size must come out the same.
-    one = serve_run(finished, "float32", 1, folds_served=1, average_weights=True)
-    assert (both.folds, both.weights_averaged) == (2, False)
-    assert (one.folds, one.weights_averaged) == (1, True)
+    # The mean of one network is that network, and its four locations are equally far from the
+    # middle, so that all but the size must come out the same.
+    one = serve_run(finished, "float32", 1, folds_served=1, average_weights=True, centre=0.6)
+    assert (both.folds, both.weights_averaged, both.centre) == (2, False, None)
+    assert (one.folds, one.weights_averaged, one.centre) == (1, True, 0.6)
     assert len(one.model) < 0.6 * len(both.model)
     # Chosen on the networks of all folds.
     assert one.evidence.operating_points == both.evidence.operating_points
