@@ -161,8 +161,8 @@ $(BEAM)/.installed: ON_TOP := requirements-beam.txt
 	"Python 3.11 to 3.13 is needed; $(PYTHON) is %d.%d. Choose another one: make PYTHON=python3.12 ..." % sys.version_info[:2])'
 	$(PYTHON) -m venv $(@D)
 	for file in $(lastword $^) $(ON_TOP); do \
-	  $(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $$file || exit 1; done
-	$(if $(ALONE),$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $(ALONE))
+	  $(@D)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -r $$file || exit 1; done
+	$(if $(ALONE),$(@D)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --no-deps -r $(ALONE))
 	@touch $@
 
 clean:  ## remove the virtual environments
