@@ -168,7 +168,7 @@ def test_a_start_without_the_store_goes_on_with_the_last_good_model(
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", DEAD)
     client = follow()
     assert serves(client, first)
-    assert "the last good one, is used from the cache" in caplog.text
+    wait_until(lambda: "the last good one, is used from the cache" in caplog.text)
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.endpoint)
     second = publish("second")
     wait_until(lambda: serves(client, second))

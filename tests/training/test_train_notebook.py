@@ -66,7 +66,6 @@ class Kaggle:
             KERAS_BACKEND="jax",
             JAX_PLATFORMS="cpu",
             JAX_DISABLE_MOST_OPTIMIZATIONS="1",  # it takes longer than the few steps here
-            JAX_COMPILATION_CACHE_DIR=str(self._folder / "compiled"),
             XLA_FLAGS="--xla_force_host_platform_device_count=8",
             PYTHONPATH=str(self._folder / "modules"),
         )
